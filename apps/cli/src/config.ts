@@ -1,0 +1,13 @@
+import { brokers, postgresUrl } from '@likewise/service'
+import { Type } from 'typebox'
+
+export const CliConfig = Type.Object({
+  CATALOG_DATABASE_URL: postgresUrl('Database of the producer side (schema catalog).'),
+  METRICS_DATABASE_URL: postgresUrl('Database of the consumer side (schema metrics).'),
+  KAFKA_BROKERS: brokers(),
+  CONSUMER_GROUP: Type.String({
+    default: 'metrics-consumer',
+    minLength: 1,
+    description: 'Consumer to look at.',
+  }),
+})

@@ -1,0 +1,78 @@
+import type { PartitionStatus, ShardStatus, Status } from './status.ts'
+
+/** The status for people. Pure. */
+export function showStatus({ outbox, consumer, deadLetters }: Status): string {
+  return [
+    'Outbox',
+    ...('error' in outbox
+      ? [`  ${outbox.error}`]
+      : [`  ${events(outbox.pending)} waiting${oldest(outbox.oldestAgeMs)}`, ...shardTable(outbox.shards)]),
+    '',
+    'Consumer',
+    ...('error' in consumer
+      ? [`  ${consumer.error}`]
+      : [`  ${consumer.name}: ${events(consumer.lag)} behind`, ...partitionTable(consumer.partitions)]),
+    '',
+    'Dead letters',
+    ...('error' in deadLetters ? [`  ${deadLetters.error}`] : deadLetterLines(deadLetters)),
+  ].join('\n')
+}
+
+function deadLetterLines({
+  unresolved,
+  byReason,
+}: {
+  unresolved: number
+  byReason: Record<string, number>
+}): string[] {
+  if (unresolved === 0) return ['  none']
+  return [
+    `  ${String(unresolved)} unresolved`,
+    ...Object.entries(byReason).map(([reason, n]) => `    ${reason}: ${String(n)}`),
+  ]
+}
+
+function shardTable(shards: readonly ShardStatus[]): string[] {
+  return table(
+    ['shard', 'waiting', 'oldest', 'window', 'published to', 'attempts', 'relay', 'last error'],
+    shards.map((s) => [
+      String(s.shard),
+      String(s.pending),
+      s.oldestAgeMs === null ? '-' : age(s.oldestAgeMs),
+      String(s.window),
+      s.afterSeq < s.lastSeq ? `${s.afterSeq} of ${s.lastSeq}` : String(s.lastSeq),
+      String(s.attempts),
+      s.owner?.slice(-12) ?? 'nobody',
+      s.attempts > 0 ? (s.lastError ?? '') : '',
+    ]),
+  )
+}
+
+function partitionTable(partitions: readonly PartitionStatus[]): string[] {
+  return table(
+    ['partition', 'next', 'end', 'behind'],
+    partitions.map((p) => [
+      String(p.partition),
+      String(p.nextOffset),
+      String(p.end),
+      p.lag < 0 ? 'the log ends before the mark: new records are passed over' : String(p.lag),
+    ]),
+  )
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i]?.length ?? 0)))
+  const line = (cells: readonly string[]) =>
+    `  ${cells.map((c, i) => c.padEnd(widths[i] ?? 0)).join('  ')}`.trimEnd()
+  return [line(head), ...rows.map(line)]
+}
+
+const events = (n: number): string => `${String(n)} ${n === 1 ? 'event' : 'events'}`
+const oldest = (ms: number | null): string => (ms === null ? '' : `, the oldest for ${age(ms)}`)
+
+function age(ms: number): string {
+  const s = ms / 1000
+  if (s < 1) return `${ms.toFixed(0)} ms`
+  if (s < 120) return `${s.toFixed(1)} s`
+  return s < 7200 ? `${(s / 60).toFixed(0)} min` : `${(s / 3600).toFixed(1)} h`
+}

@@ -1,0 +1,103 @@
+import type { Database } from '@likewise/database'
+import { topics } from '@likewise/events'
+import { countDeadLetters, readMarks } from '@likewise/inbox'
+import { type KafkaOptions, readTopicEnds } from '@likewise/kafka'
+import { readBacklog } from '@likewise/outbox'
+import { Failure } from '@likewise/service'
+
+export interface ShardStatus {
+  shard: number
+  pending: number
+  oldestAgeMs: number | null
+  /** The cursor: window `window` is published up to seq `afterSeq`, and ends at `lastSeq`. */
+  window: number
+  afterSeq: number
+  lastSeq: number
+  attempts: number
+  lastError: string | null
+  owner: string | null
+  epoch: number
+}
+
+export interface PartitionStatus {
+  partition: number
+  nextOffset: number
+  end: number
+  /** Negative: the log ends before the mark. It was truncated or made anew, and new records there are passed over. */
+  lag: number
+}
+
+/** A part that could not be asked says why instead; the others are shown all the same. */
+type Asked<T> = T | { error: string }
+
+export interface Status {
+  outbox: Asked<{ pending: number; oldestAgeMs: number | null; shards: ShardStatus[] }>
+  consumer: Asked<{ name: string; lag: number; partitions: PartitionStatus[] }>
+  deadLetters: Asked<{ unresolved: number; byReason: Record<string, number> }>
+}
+
+export async function readStatus(
+  { catalog, metrics }: { catalog: Database; metrics: Database },
+  kafka: KafkaOptions,
+  consumer: string,
+): Promise<Status> {
+  const [outbox, consumed, deadLetters] = await Promise.all([
+    asked(() => outboxStatus(catalog)),
+    asked(() => consumerStatus(metrics, kafka, consumer)),
+    asked(() => deadLetterStatus(metrics, consumer)),
+  ])
+  return { outbox, consumer: consumed, deadLetters }
+}
+
+async function outboxStatus(catalog: Database) {
+  const backlog = await readBacklog(catalog)
+  const shards = backlog.map((shard) => ({
+    ...shard,
+    pending: Number(shard.pending),
+    window: Number(shard.window),
+    afterSeq: Number(shard.afterSeq),
+    lastSeq: Number(shard.lastSeq),
+    epoch: Number(shard.epoch),
+  }))
+  const ages = shards.flatMap((shard) => shard.oldestAgeMs ?? [])
+  return {
+    pending: shards.reduce((sum, shard) => sum + shard.pending, 0),
+    oldestAgeMs: ages.length > 0 ? Math.max(...ages) : null,
+    shards,
+  }
+}
+
+/** Lag by the mark in the database, which moves with the effects; the broker's own record follows it. */
+async function consumerStatus(metrics: Database, kafka: KafkaOptions, name: string) {
+  // The marks first: a mark beyond an end that was read after it is no race, but a log that has lost its end.
+  const marks = await readMarks(metrics, name, topics.catalogEvents)
+  const ends = await readTopicEnds(kafka, topics.catalogEvents)
+  const next = new Map(marks.map((mark) => [mark.partition, mark.nextOffset]))
+  const partitions = ends.map(({ partition, start, end }) => {
+    const nextOffset = next.get(partition) ?? start
+    return {
+      partition,
+      nextOffset: Number(nextOffset),
+      end: Number(end),
+      lag: Number(end - nextOffset),
+    }
+  })
+  return { name, lag: partitions.reduce((sum, { lag }) => sum + Math.max(0, lag), 0), partitions }
+}
+
+async function deadLetterStatus(metrics: Database, consumer: string) {
+  const reasons = await countDeadLetters(metrics, consumer)
+  return {
+    unresolved: reasons.reduce((sum, { count }) => sum + Number(count), 0),
+    byReason: Object.fromEntries(reasons.map(({ reason, count }) => [reason, Number(count)])),
+  }
+}
+
+async function asked<T>(ask: () => Promise<T>): Promise<Asked<T>> {
+  try {
+    return await ask()
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error
+    return { error: error.message }
+  }
+}

@@ -1,0 +1,28 @@
+import { connectDatabase, requireSchema } from '@likewise/database'
+import { listen, runService } from '@likewise/service'
+import { buildApp } from './app.ts'
+import { LikeApiConfig } from './config.ts'
+
+await runService({
+  name: 'like-api',
+  schema: LikeApiConfig,
+  async start({ config, log, telemetry, defer }) {
+    const db = connectDatabase({
+      url: config.CATALOG_DATABASE_URL,
+      poolSizeMax: config.LIKE_API_POOL_SIZE,
+      connectTimeoutMs: 1_000,
+      statementTimeoutMs: config.LIKE_API_STATEMENT_TIMEOUT_MS,
+      applicationName: 'likewise-like-api',
+    })
+    defer('database', () => db.stop())
+    await requireSchema(db, { schema: 'catalog', variable: 'CATALOG_DATABASE_URL' })
+    const app = buildApp({ db, log, telemetry })
+    defer('http', () => app.close())
+    const address = await listen(app, {
+      host: config.LIKE_API_HOST,
+      port: config.LIKE_API_PORT,
+      variable: 'LIKE_API_PORT',
+    })
+    log.info({ address }, 'listening')
+  },
+})

@@ -1,0 +1,28 @@
+import { connectDatabase, requireSchema } from '@likewise/database'
+import { listen, runService } from '@likewise/service'
+import { buildApp } from './app.ts'
+import { MetricsApiConfig } from './config.ts'
+
+await runService({
+  name: 'metrics-api',
+  schema: MetricsApiConfig,
+  async start({ config, log, telemetry, defer }) {
+    const db = connectDatabase({
+      url: config.METRICS_DATABASE_URL,
+      poolSizeMax: config.METRICS_API_POOL_SIZE,
+      connectTimeoutMs: 1_000,
+      statementTimeoutMs: config.METRICS_API_STATEMENT_TIMEOUT_MS,
+      applicationName: 'likewise-metrics-api',
+    })
+    defer('database', () => db.stop())
+    await requireSchema(db, { schema: 'metrics', variable: 'METRICS_DATABASE_URL' })
+    const app = buildApp({ db, log, telemetry })
+    defer('http', () => app.close())
+    const address = await listen(app, {
+      host: config.METRICS_API_HOST,
+      port: config.METRICS_API_PORT,
+      variable: 'METRICS_API_PORT',
+    })
+    log.info({ address }, 'listening')
+  },
+})

@@ -1,0 +1,49 @@
+import type { Database } from '@likewise/database'
+import { readBacklog } from '@likewise/outbox'
+import { Failure, type Logger, type Telemetry, pause } from '@likewise/service'
+
+// Counting a backlog costs as much as the backlog is long: at most a tenth of the time is spent on it.
+const everyMs = 10_000
+const pauseFactor = 10
+
+/**
+ * Keeps the backlog gauges fresh. Every relay tells the whole outbox; take the maximum over relays. A gauge is NaN
+ * while it cannot be counted.
+ *
+ * @returns stop; a count under way is left to the end of the database connection.
+ */
+export function watchBacklog(db: Database, telemetry: Telemetry, log: Logger): () => void {
+  const rows = telemetry.gauge(
+    'likewise_outbox_backlog_rows',
+    'Events that are committed but not yet published.',
+  )
+  const age = telemetry.gauge(
+    'likewise_outbox_oldest_pending_age_seconds',
+    'Age of the oldest event not yet published.',
+  )
+  const stopping = new AbortController()
+
+  async function count(): Promise<void> {
+    const shards = await readBacklog(db)
+    rows.set(shards.reduce((sum, shard) => sum + Number(shard.pending), 0))
+    age.set(Math.max(0, ...shards.map((shard) => shard.oldestAgeMs ?? 0)) / 1000)
+  }
+
+  async function run(): Promise<void> {
+    while (!stopping.signal.aborted) {
+      const begunMs = performance.now()
+      await count().catch((error: unknown) => {
+        rows.set(NaN)
+        age.set(NaN)
+        const outage = error instanceof Failure && error.retryable
+        if (!stopping.signal.aborted) log[outage ? 'warn' : 'error']({ err: error }, 'backlog not counted')
+      })
+      await pause(Math.max(everyMs, pauseFactor * (performance.now() - begunMs)), stopping.signal)
+    }
+  }
+
+  void run()
+  return () => {
+    stopping.abort()
+  }
+}

@@ -1,0 +1,81 @@
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { topics } from '@likewise/events'
+import { type BatchOptions, handleBatch } from '@likewise/inbox'
+import { type IncomingBatch, subscribe } from '@likewise/kafka'
+import { workspaceRoot } from '@likewise/local-servers'
+import { pause } from '@likewise/service'
+import type { Bed } from './bed.ts'
+
+type Effect = BatchOptions['work']
+
+/** As metrics-consumer by default: CONSUMER_PARTITIONS_AT_ONCE. */
+const partitionsAtOnce = 3
+const dayMs = 86_400_000
+const horizon = { dedupHorizonMs: 30 * dayMs, futureMaxMs: dayMs }
+const collectLimitMs = 60_000
+
+/** The consumer's own effect, from its own build: a copy here would not stay the same statement. */
+export async function loadEffect(): Promise<Effect> {
+  const file = join(workspaceRoot, 'apps', 'metrics-consumer', 'dist', 'product-metrics.js')
+  const { applyToProductMetrics } = (await import(pathToFileURL(file).href)) as {
+    applyToProductMetrics: Effect
+  }
+  return applyToProductMetrics
+}
+
+/** Everything on the topic, in the very batches a consumer gets. */
+export async function collectBatches(bed: Bed, records: number): Promise<IncomingBatch[]> {
+  const batches: IncomingBatch[] = []
+  let collected = 0
+  let failed: { error: unknown } | undefined
+  const subscriber = subscribe({
+    ...bed.kafka,
+    groupId: 'bench-collector',
+    topic: topics.catalogEvents,
+    partitionsAtOnceMax: partitionsAtOnce,
+    onBatch: (batch) => {
+      batches.push(batch)
+      collected += batch.records.length
+      return Promise.resolve()
+    },
+    fail: (error) => (failed ??= { error }),
+  })
+  try {
+    const deadlineMs = performance.now() + collectLimitMs
+    while (collected < records) {
+      bed.stopping.throwIfAborted()
+      if (failed) throw failed.error
+      if (performance.now() > deadlineMs) {
+        throw new Error(
+          `Read ${String(collected)} of ${String(records)} records in ${String(collectLimitMs)} ms.`,
+        )
+      }
+      await pause(20, bed.stopping)
+    }
+    return batches
+  } finally {
+    await subscriber.stop()
+  }
+}
+
+/** Handles the batches as the consumer does, several partitions at a time, each in order. @returns records per second */
+export async function measureLoop(
+  bed: Bed,
+  { consumer, batches, work }: { consumer: string; batches: readonly IncomingBatch[]; work: Effect },
+): Promise<number> {
+  const numbers = [...new Set(batches.map(({ partition }) => partition))]
+  const partitions = numbers.map((number) => batches.filter(({ partition }) => partition === number))
+  const begunMs = performance.now()
+  const worker = async () => {
+    for (let mine = partitions.pop(); mine !== undefined; mine = partitions.pop()) {
+      for (const { topic, partition, records } of mine) {
+        bed.stopping.throwIfAborted()
+        await handleBatch(bed.metrics, { scope: { consumer, topic, partition }, records, horizon, work })
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: partitionsAtOnce }, worker))
+  const records = batches.reduce((sum, batch) => sum + batch.records.length, 0)
+  return records / ((performance.now() - begunMs) / 1000)
+}

@@ -1,0 +1,116 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { type Database, type Tx, connectDatabase } from './database.ts'
+import { migrate } from './migrate.ts'
+import { raw, sql } from './sql.ts'
+
+export interface TestDatabase {
+  url: string
+  db: Database
+  /** Closes `db` and removes the database. */
+  drop(): Promise<void>
+}
+
+/**
+ * A migrated database of its own, cloned from a template (about 50 ms instead of a migration's second). The server is
+ * the one CATALOG_DATABASE_URL names; `npm test` starts it.
+ */
+export async function freshDatabase(name = 'test'): Promise<TestDatabase> {
+  const server = process.env['CATALOG_DATABASE_URL']
+  if (!server)
+    throw new Error('CATALOG_DATABASE_URL is not set: run the tests by npm test, or start a server first.')
+  const admin = connect(server, 1)
+  const database = `likewise_${name.replaceAll(/\W/g, '_')}_${randomBytes(6).toString('hex')}`
+  try {
+    const template = await requireTemplate(admin, server)
+    await admin.execute(sql`create database ${raw(database)} template ${raw(template)}`)
+  } finally {
+    await admin.stop()
+  }
+  const url = databaseUrl(server, database)
+  const db = connect(url, 16)
+  return {
+    url,
+    db,
+    async drop() {
+      await db.stop()
+      const last = connect(server, 1)
+      await last.execute(sql`drop database if exists ${raw(database)} with (force)`)
+      await last.stop()
+    },
+  }
+}
+
+/** The template is named after what it holds, so a changed migration makes a new one. */
+async function requireTemplate(admin: Database, server: string): Promise<string> {
+  const template = `likewise_template_${migrationsHash()}`
+  // Test workers start together: one makes it, the others wait. A session's lock would need a session of our own.
+  for (;;) {
+    const [found] = await admin.query<{ ready: boolean }>(
+      sql`select datistemplate as ready from pg_database where datname = ${template}`,
+    )
+    if (found?.ready) return template
+    try {
+      await admin.execute(sql`create database ${raw(template)}`)
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      continue
+    }
+    await migrate(databaseUrl(server, template))
+    await admin.execute(sql`alter database ${raw(template)} is_template true`)
+  }
+}
+
+function migrationsHash(): string {
+  const dir = fileURLToPath(new URL('../../../prisma/migrations/', import.meta.url))
+  const hash = createHash('sha256')
+  for (const entry of readdirSync(dir, { withFileTypes: true, recursive: true })) {
+    if (entry.isFile()) hash.update(readFileSync(`${entry.parentPath}/${entry.name}`))
+  }
+  return hash.digest('hex').slice(0, 12)
+}
+
+const connect = (url: string, poolSizeMax: number): Database =>
+  connectDatabase({
+    url,
+    poolSizeMax,
+    connectTimeoutMs: 5_000,
+    statementTimeoutMs: 60_000,
+    applicationName: 'test',
+  })
+
+function databaseUrl(server: string, database: string): string {
+  const url = new URL(server)
+  url.pathname = `/${database}`
+  return url.href
+}
+
+export interface OpenTx {
+  tx: Tx
+  commit(): Promise<void>
+  rollback(): Promise<void>
+}
+
+/** A transaction that stays open until told, for tests about who sees what when. */
+export async function openTx(db: Database): Promise<OpenTx> {
+  let end: (how: 'commit' | 'rollback') => void = () => undefined
+  const ended = new Promise<'commit' | 'rollback'>((resolve) => (end = resolve))
+  const rolledBack = new Error('rolled back by the test')
+  let whole: Promise<unknown> = Promise.resolve()
+  const tx = await new Promise<Tx>((resolve, reject) => {
+    const work = async (opened: Tx) => {
+      resolve(opened)
+      if ((await ended) === 'rollback') throw rolledBack
+    }
+    whole = db.tx(work, { timeoutMs: 60_000 }).catch((error: unknown) => {
+      if (error !== rolledBack) throw error
+    })
+    whole.catch(reject)
+  })
+  const finish = async (how: 'commit' | 'rollback') => {
+    end(how)
+    await whole
+  }
+  return { tx, commit: () => finish('commit'), rollback: () => finish('rollback') }
+}

@@ -1,0 +1,8 @@
+export { decode, type Decoded, type RefusedReason } from './decoded.ts'
+export { type Envelope, type HeaderValue, type TextEnvelope } from './envelope.ts'
+export { encode } from './encode.ts'
+export { aggregateType, LikeAdded, LikeEvent, LikeRemoved, partitionKeyOf } from './like-event.ts'
+export { murmur2, shardCount, shardOf } from './shard.ts'
+export { envelopeOf, type StoredEvent } from './stored-event.ts'
+export { catalogEventsPartitions, catalogEventsRetentionMs, topics } from './topics.ts'
+export { uuidV7TimeMs } from './uuid-v7.ts'

@@ -1,0 +1,8 @@
+/** Topic names are permanent: consumers keep offsets under them. */
+export const topics = { catalogEvents: 'catalog-events', deadLetters: 'catalog-events-dlq' } as const
+
+/** A multiple of the relay's shards, so that a shard feeds its own partitions and no other. */
+export const catalogEventsPartitions = 12
+
+/** 14 days: twice the outbox's own retention, so a consumer that slept for a week still finds its events. */
+export const catalogEventsRetentionMs = 14 * 24 * 60 * 60 * 1000

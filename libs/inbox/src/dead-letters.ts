@@ -1,0 +1,100 @@
+import { type Queryable, type Tx, sql } from '@likewise/database'
+import type { InboxRecord, Parked } from './judgement.ts'
+import type { Scope } from './offsets.ts'
+
+/** Of these keys, the ones that wait for a redrive. Read after the mark's lock, or a redrive could slip between. */
+export async function readBlockedKeys(
+  tx: Tx,
+  { consumer, topic }: Scope,
+  keys: readonly string[],
+): Promise<Set<string>> {
+  if (keys.length === 0) return new Set()
+  const rows = await tx.query<{ key: string }>(sql`
+    select distinct record_key as key from metrics.dead_letters
+    where consumer = ${consumer} and topic = ${topic} and record_key = any (${keys}::text[])
+      and resolved_at is null and blocks_key`)
+  return new Set(rows.map((row) => row.key))
+}
+
+/** Of these offsets, the ones that were parked before and are resolved: a replay must not park them again. */
+export async function readResolvedOffsets(
+  tx: Tx,
+  { consumer, topic, partition }: Scope,
+  offsets: readonly bigint[],
+): Promise<Set<bigint>> {
+  const rows = await tx.query<{ offset: bigint }>(sql`
+    select record_offset as offset from metrics.dead_letters
+    where consumer = ${consumer} and topic = ${topic} and partition = ${partition}::int
+      and record_offset = any (${offsets}::bigint[]) and resolved_at is not null`)
+  return new Set(rows.map((row) => row.offset))
+}
+
+/** Rows of one insert: what a statement holds in memory at a time is bounded, whatever a poisoned backlog holds. */
+const parkedAtOnceMax = 1_000
+
+/** Keeps parked records whole, with the reason. The unique offset makes a repeat a no-op. */
+export async function park(
+  tx: Tx,
+  { consumer, topic, partition }: Scope,
+  parked: readonly Parked[],
+): Promise<void> {
+  for (let from = 0; from < parked.length; from += parkedAtOnceMax) {
+    const rows = parked.slice(from, from + parkedAtOnceMax)
+    const records = rows.map(({ record }) => record)
+    await tx.execute(sql`
+      insert into metrics.dead_letters (consumer, topic, partition, record_offset, record_key, record_value,
+        record_headers, record_time, event_id, event_type, reason, detail, blocks_key)
+      select ${consumer}, ${topic}, ${partition}::int, p.record_offset, p.key, decode(p.value, 'hex'),
+        p.headers::jsonb, to_timestamp(p.time_ms / 1000), p.event_id, p.event_type, p.reason, p.detail, p.blocks_key
+      from unnest(
+        ${records.map(({ offset }) => offset)}::bigint[], ${records.map(({ key }) => storableText(key))}::text[],
+        ${records.map(({ value }) => hex(value))}::text[],
+        ${records.map((record) => JSON.stringify(headersOf(record)))}::text[],
+        ${records.map(({ timeMs }) => storableTime(timeMs))}::float8[],
+        ${rows.map(({ eventId }) => eventId)}::uuid[], ${rows.map(({ eventType }) => eventType)}::text[],
+        ${rows.map(({ reason }) => reason)}::text[], ${rows.map(({ detail }) => detail)}::text[],
+        ${rows.map(({ blocksKey }) => blocksKey)}::boolean[]
+      ) as p(record_offset, key, value, headers, time_ms, event_id, event_type, reason, detail, blocks_key)
+      on conflict do nothing`)
+  }
+}
+
+const hex = (value: Uint8Array | null): string | null =>
+  value === null ? null : Buffer.from(value.buffer, value.byteOffset, value.length).toString('hex')
+
+/** Dead letters that wait for a decision. */
+export async function countDeadLetters(
+  db: Queryable,
+  consumer: string,
+): Promise<{ reason: string; count: bigint; oldest: Date }[]> {
+  return db.query(sql`
+    select reason, count(*) as count, min(parked_at) as oldest from metrics.dead_letters
+    where consumer = ${consumer} and resolved_at is null group by reason order by reason`)
+}
+
+type Base64 = string | null
+
+/** Header bytes as base64: they need not be text, and a text column refuses NUL. A header may be without a value. */
+function headersOf(record: InboxRecord): Record<string, Base64 | Base64[]> {
+  const base64 = (value: Uint8Array | string | null): Base64 =>
+    value === null ? null : Buffer.from(value as string).toString('base64')
+  return Object.fromEntries(
+    Object.entries(record.headers).flatMap(([name, value]) => {
+      if (value === undefined) return []
+      const many = Array.isArray(value)
+        ? (value as readonly (Uint8Array | string | null)[]).map(base64)
+        : null
+      return [[storableText(name) ?? '', many ?? base64(value as Uint8Array | string | null)]]
+    }),
+  )
+}
+
+/** A record's time is whatever its producer wrote (-1: none); past the year 275760 it is no time we could keep. */
+function storableTime(ms: number): number | null {
+  return ms >= 0 && ms <= 8.64e15 ? ms : null
+}
+
+/** PostgreSQL text holds no NUL. A key with one is nobody's product; it keeps its place under a readable name. */
+function storableText(text: string | null): string | null {
+  return text === null ? null : text.replaceAll('\u0000', '\uFFFD')
+}

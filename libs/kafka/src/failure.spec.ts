@@ -1,0 +1,81 @@
+import { Failure } from '@likewise/service'
+import { describe, expect, it } from '@jest/globals'
+import {
+  KafkaJSConnectionError,
+  KafkaJSError,
+  KafkaJSNonRetriableError,
+  KafkaJSNumberOfRetriesExceeded,
+  KafkaJSProtocolError,
+  KafkaJSRequestTimeoutError,
+} from 'kafkajs'
+import { kafkaFailure } from './failure.ts'
+
+const protocolError = (type: string): Error =>
+  Object.assign(new KafkaJSProtocolError(new Error(`the broker says ${type}`)), { type })
+
+describe('what Kafka says about a record or about itself', () => {
+  it.each([
+    'MESSAGE_TOO_LARGE',
+    'RECORD_LIST_TOO_LARGE',
+    'INVALID_RECORD',
+    'INVALID_TIMESTAMP',
+    'UNSUPPORTED_FOR_MESSAGE_FORMAT',
+  ])('%s is a refused event: the same record would be refused for ever', (type) => {
+    const failure = kafkaFailure(protocolError(type))
+    expect(failure).toMatchObject({ code: 'EVENT_REFUSED', retryable: false })
+    expect(failure.message).toBe(`Kafka refuses the record (${type}): the broker says ${type}`)
+  })
+
+  it.each([
+    'NOT_ENOUGH_REPLICAS',
+    'NOT_ENOUGH_REPLICAS_AFTER_APPEND',
+    'LEADER_NOT_AVAILABLE',
+    'NOT_LEADER_FOR_PARTITION',
+    'REQUEST_TIMED_OUT',
+    'NETWORK_EXCEPTION',
+    'KAFKA_STORAGE_ERROR',
+    'UNKNOWN',
+    'CORRUPT_MESSAGE',
+    // an access rule that slipped, or a topic that was deleted, heals; it must not count against an event
+    'TOPIC_AUTHORIZATION_FAILED',
+    'CLUSTER_AUTHORIZATION_FAILED',
+    'SASL_AUTHENTICATION_FAILED',
+    'UNKNOWN_TOPIC_OR_PARTITION',
+    'INVALID_TOPIC_EXCEPTION',
+    'POLICY_VIOLATION',
+  ])('%s is an outage: it is tried again for ever', (type) => {
+    expect(kafkaFailure(protocolError(type))).toMatchObject({ code: 'BROKER_UNAVAILABLE', retryable: true })
+  })
+
+  it('is an outage when the client cannot connect, waits in vain, or gives up', () => {
+    for (const error of [
+      new KafkaJSConnectionError('connect ECONNREFUSED', { broker: 'localhost:1' }),
+      new KafkaJSRequestTimeoutError('Request Produce timed out', {
+        broker: 'b',
+        correlationId: 1,
+        createdAt: 0,
+        sentAt: 0,
+        pendingDuration: 0,
+        clientId: 'test',
+      }),
+      new KafkaJSError('The producer is disconnected'),
+      new Error('something no one has seen before'),
+      'not even an error',
+      undefined,
+    ]) {
+      expect(kafkaFailure(error).code).toBe('BROKER_UNAVAILABLE')
+    }
+  })
+
+  it('is judged by its first cause, however often the client has wrapped it', () => {
+    const cause = protocolError('MESSAGE_TOO_LARGE')
+    const gaveUp = new KafkaJSNumberOfRetriesExceeded(cause, { retryCount: 0, retryTime: 0 })
+    const wrapped = Object.assign(new KafkaJSNonRetriableError('no'), { cause: gaveUp })
+    expect(kafkaFailure(wrapped)).toMatchObject({ code: 'EVENT_REFUSED', cause: wrapped })
+  })
+
+  it('leaves a failure as it is', () => {
+    const failure = new Failure('CONFIG_INVALID', 'Topic x has 3 partitions.')
+    expect(kafkaFailure(failure)).toBe(failure)
+  })
+})

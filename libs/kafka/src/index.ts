@@ -1,0 +1,12 @@
+export { ignoreTimerWarning } from './timer-warning.ts'
+export type { KafkaOptions } from './client.ts'
+export { kafkaFailure } from './failure.ts'
+export { type OutgoingRecord, type Publisher, type PublisherOptions, buildPublisher } from './publisher.ts'
+export {
+  type IncomingBatch,
+  type IncomingRecord,
+  type Subscriber,
+  type SubscriberOptions,
+  subscribe,
+} from './subscriber.ts'
+export { type TopicPlan, ensureTopics, readTopicEnds, removeGroups, removeTopics } from './topics.ts'

@@ -1,0 +1,97 @@
+import { type Admin } from 'kafkajs'
+import { Failure } from '@likewise/service'
+import { type KafkaOptions, buildKafka } from './client.ts'
+import { kafkaFailure } from './failure.ts'
+
+export interface TopicPlan {
+  topic: string
+  partitions: number
+  /** -1: the broker's default. */
+  replicationFactor: number
+  retentionMs: number
+}
+
+/**
+ * Creates the topics that are missing and leaves the others as they are: the key → partition map depends on the
+ * number of partitions, so an existing topic with another number is refused, not changed.
+ *
+ * @returns the names of the topics it made.
+ */
+export async function ensureTopics(options: KafkaOptions, plans: readonly TopicPlan[]): Promise<string[]> {
+  return withAdmin(options, async (admin) => {
+    const existing = await admin.listTopics()
+    const missing = plans.filter((plan) => !existing.includes(plan.topic))
+    const present = plans.filter((plan) => existing.includes(plan.topic))
+    if (present.length > 0) {
+      const { topics } = await admin.fetchTopicMetadata({ topics: present.map((plan) => plan.topic) })
+      for (const plan of present) {
+        const found = topics.find(({ name }) => name === plan.topic)?.partitions.length ?? 0
+        if (found % plan.partitions !== 0 || found === 0) {
+          throw new Failure(
+            'CONFIG_INVALID',
+            `Topic ${plan.topic} has ${String(found)} partitions; it needs ${String(plan.partitions)} or a multiple. ` +
+              'Give it a new name, or drain it and make it again.',
+          )
+        }
+      }
+    }
+    await admin.createTopics({
+      waitForLeaders: true,
+      topics: missing.map((plan) => ({
+        topic: plan.topic,
+        numPartitions: plan.partitions,
+        replicationFactor: plan.replicationFactor,
+        configEntries: [
+          { name: 'cleanup.policy', value: 'delete' },
+          { name: 'retention.ms', value: String(plan.retentionMs) },
+        ],
+      })),
+    })
+    return missing.map((plan) => plan.topic)
+  })
+}
+
+/** First offset and end (the offset the next record will get) of each partition. */
+export async function readTopicEnds(
+  options: KafkaOptions,
+  topic: string,
+): Promise<{ partition: number; start: bigint; end: bigint }[]> {
+  return withAdmin(options, async (admin) => {
+    const ends = await admin.fetchTopicOffsets(topic)
+    return ends
+      .map(({ partition, low, high }) => ({ partition, start: BigInt(low), end: BigInt(high) }))
+      .sort((a, b) => a.partition - b.partition)
+  })
+}
+
+/** Removes the topics that exist, with all their records; for topics made for a while. */
+export async function removeTopics(options: KafkaOptions, topics: readonly string[]): Promise<void> {
+  await withAdmin(options, async (admin) => {
+    const existing = new Set(await admin.listTopics())
+    const present = topics.filter((topic) => existing.has(topic))
+    if (present.length > 0) await admin.deleteTopics({ topics: present })
+  })
+}
+
+/** Removes the consumer groups that exist and have no members, with what they have read. */
+export async function removeGroups(options: KafkaOptions, groupIds: readonly string[]): Promise<void> {
+  await withAdmin(options, async (admin) => {
+    const { groups } = await admin.listGroups()
+    const present = groups.map(({ groupId }) => groupId).filter((groupId) => groupIds.includes(groupId))
+    if (present.length > 0) await admin.deleteGroups(present)
+  })
+}
+
+async function withAdmin<T>(options: KafkaOptions, work: (admin: Admin) => Promise<T>): Promise<T> {
+  const admin = buildKafka(options).admin({
+    retry: { retries: 3, initialRetryTime: 100, maxRetryTime: 1_000 },
+  })
+  try {
+    await admin.connect()
+    return await work(admin)
+  } catch (error) {
+    throw kafkaFailure(error)
+  } finally {
+    await admin.disconnect().catch(() => undefined)
+  }
+}

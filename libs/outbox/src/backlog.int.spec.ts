@@ -1,0 +1,104 @@
+import { randomUUID } from 'node:crypto'
+import { type Queryable, sql } from '@likewise/database'
+import { type TestDatabase, freshDatabase, openTx } from '@likewise/database/testing'
+import { shardOf } from '@likewise/events'
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
+import { type ShardBacklog, readBacklog } from './backlog.ts'
+import { enqueue } from './enqueue.ts'
+import { renewLeases, takeLeases } from './lease.ts'
+import { type Window, nextWindows, recordAttempt, settle } from './window.ts'
+
+const owner = randomUUID()
+const shard = shardOf('100')
+let test: TestDatabase
+let epoch: bigint
+
+beforeEach(async () => {
+  test = await freshDatabase('backlog')
+  const { leases } = await renewLeases(test.db, owner, 600_000)
+  epoch = (await takeLeases(test.db, owner, [leases[shard]!], 600_000))[0]!.epoch
+})
+afterEach(() => test.drop())
+
+async function write(db: Queryable, count: number, key = '100'): Promise<void> {
+  const about = { eventType: 'test.happened.v1', aggregateType: 'product', aggregateId: key, topic: 'test' }
+  for (let i = 0; i < count; i += 1) await enqueue(db, { ...about, partitionKey: key, payload: '{}' })
+}
+
+const open = async (): Promise<Window> => (await nextWindows(test.db, owner, [{ shard, epoch }]))[0]!
+const holder = () => ({ owner, epoch })
+const ofShard = async (): Promise<ShardBacklog> => (await readBacklog(test.db))[shard]!
+
+describe('the backlog', () => {
+  it('names every shard of an empty outbox, with nothing waiting and nobody but the holder', async () => {
+    const backlog = await readBacklog(test.db)
+    expect(backlog.map((one) => one.shard)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
+    for (const one of backlog) {
+      expect(one).toMatchObject({ pending: 0n, oldestAgeMs: null, attempts: 0, lastError: null })
+      expect(one.owner).toBe(one.shard === shard ? owner : null)
+    }
+  })
+
+  it('counts per shard what is committed, and its oldest by the clock of the database', async () => {
+    await write(test.db, 3)
+    await write(test.db, 2, '1')
+    const uncommitted = await openTx(test.db)
+    await write(uncommitted.tx, 5)
+    await test.db.execute(sql`
+      update catalog.outbox_events set created_at = now() - interval '1 hour'
+      where seq = (select min(seq) from catalog.outbox_events)`)
+    const backlog = await readBacklog(test.db)
+    expect(backlog[shard]).toMatchObject({ pending: 3n })
+    expect(backlog[shard]?.oldestAgeMs).toBeGreaterThanOrEqual(3_600_000)
+    expect(backlog[shard]?.oldestAgeMs).toBeLessThan(3_660_000)
+    expect(backlog[shardOf('1')]).toMatchObject({ pending: 2n })
+    await uncommitted.commit()
+    expect((await ofShard()).pending).toBe(8n)
+  })
+
+  it('counts a window that is half published by what is left of it, and what came after it', async () => {
+    await write(test.db, 4)
+    const window = await open()
+    expect((await ofShard()).pending).toBe(4n)
+    await write(test.db, 2)
+    const settled = await settle(test.db, holder(), window, window.lastSeq - 1n)
+    expect((await ofShard()).pending).toBe(3n)
+    await settle(test.db, holder(), settled!, window.lastSeq)
+    expect((await ofShard()).pending).toBe(2n)
+  })
+
+  it('counts a row that committed late behind rows that are published', async () => {
+    const late = await openTx(test.db)
+    await write(late.tx, 1)
+    await write(test.db, 1)
+    const window = await open()
+    await settle(test.db, holder(), window, window.lastSeq)
+    expect(await ofShard()).toMatchObject({ pending: 0n, oldestAgeMs: null })
+    await late.commit()
+    expect((await ofShard()).pending).toBe(1n)
+  })
+
+  it('agrees with outbox_status about what is not published', async () => {
+    const late = await openTx(test.db)
+    await write(late.tx, 2)
+    await write(test.db, 5)
+    const window = await open()
+    await settle(test.db, holder(), window, window.lastSeq - 2n)
+    await late.commit()
+    await write(test.db, 3)
+    const [row] = await test.db.query<{ count: bigint }>(sql`
+      select count(*) from catalog.outbox_status where status <> 'PUBLISHED'`)
+    expect((await ofShard()).pending).toBe(row?.count)
+  })
+
+  it('tells the attempts and the last error', async () => {
+    await write(test.db, 1)
+    await recordAttempt(test.db, holder(), await open(), 'Kafka is away')
+    expect(await ofShard()).toMatchObject({ pending: 1n, attempts: 1, lastError: 'Kafka is away' })
+  })
+
+  it('names nobody as owner of a shard whose lease ran out', async () => {
+    await test.db.execute(sql`update catalog.outbox_leases set lease_until = now() where owner is not null`)
+    expect(await ofShard()).toMatchObject({ owner: null, epoch })
+  })
+})

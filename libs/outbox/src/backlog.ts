@@ -1,0 +1,41 @@
+import { type Queryable, sql } from '@likewise/database'
+
+export interface ShardBacklog {
+  shard: number
+  pending: bigint
+  /** The cursor: window `window` is published up to seq `afterSeq`, and ends at `lastSeq`. */
+  window: bigint
+  afterSeq: bigint
+  lastSeq: bigint
+  /** Age of the oldest event that is not published, by the database's clock; null without one. */
+  oldestAgeMs: number | null
+  attempts: number
+  lastError: string | null
+  owner: string | null
+  epoch: bigint
+}
+
+/** What waits in the outbox, per shard. Costs as much as there is to count: seconds for millions of rows. */
+export async function readBacklog(db: Queryable): Promise<ShardBacklog[]> {
+  return db.query<ShardBacklog>(sql`
+    select lease.shard::int as shard, waiting.pending, cursor.n as "window", cursor.after_seq as "afterSeq",
+           cursor.last_seq as "lastSeq", cursor.attempts, cursor.last_error as "lastError",
+           (extract(epoch from clock_timestamp() - waiting.oldest) * 1000)::float8 as "oldestAgeMs",
+           case when lease.lease_until > now() then lease.owner::text end as owner, lease.epoch
+    from catalog.outbox_leases as lease
+    cross join lateral (
+      select * from catalog.outbox_cursors as c where c.shard = lease.shard order by c.n desc limit 1
+    ) as cursor
+    cross join lateral (
+      select count(*) as pending, min(created_at) as oldest
+      from (
+        select seq, xid, created_at from catalog.outbox_events
+        where shard = lease.shard and xid >= pg_snapshot_xmax(cursor.from_snapshot)
+        union all
+        select seq, xid, created_at from catalog.outbox_events
+        where shard = lease.shard and xid = any (array(select pg_snapshot_xip(cursor.from_snapshot)))
+      ) as since
+      where not (seq <= cursor.after_seq and pg_visible_in_snapshot(xid, cursor.to_snapshot))
+    ) as waiting
+    order by shard`)
+}

@@ -1,0 +1,4 @@
+export { type NewEvent, enqueue, enqueueRows } from './enqueue.ts'
+export { type Relay, type RelayLimits, type RelayOptions, startRelay } from './relay.ts'
+export type { OutboxEvent } from './page.ts'
+export { type ShardBacklog, readBacklog } from './backlog.ts'

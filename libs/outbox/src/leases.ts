@@ -1,0 +1,108 @@
+import { performance } from 'node:perf_hooks'
+import type { Database } from '@likewise/database'
+import { Failure, type Logger, pause } from '@likewise/service'
+import { leaveRelays, releaseLeases, renewLeases, takeLeases } from './lease.ts'
+import { decideShare } from './share.ts'
+import type { RelayTelemetry } from './telemetry.ts'
+
+export interface HeldLease {
+  readonly shard: number
+  readonly epoch: bigint
+  /** Process time (monotonic, ms) until which a page of this shard may be sent. */
+  readonly deadlineMs: number
+}
+
+export type Leases = ReturnType<typeof buildLeases>
+
+interface LeasesOptions {
+  db: Database
+  owner: string
+  leaseMs: number
+  log: Logger
+  telemetry: RelayTelemetry
+  /** Called when the leases cannot be kept because of a bug, never for an outage. */
+  fail: (error: unknown) => void
+}
+
+/** The leases one relay holds, kept alive by `run`. */
+export function buildLeases({ db, owner, leaseMs, log, telemetry, fail }: LeasesOptions) {
+  let held = new Map<number, HeldLease>()
+  let givingBack = new Set<number>()
+  /** Given back while a renewal was under way: its answer is older than that. */
+  let givenBack = new Set<number>()
+
+  async function renew(): Promise<void> {
+    // The clock starts before the statement does: the lease in the database can only end later than ours.
+    const deadlineMs = performance.now() + leaseMs
+    givenBack = new Set()
+    const table = await renewLeases(db, owner, leaseMs)
+    const { take, giveBack } = decideShare(owner, table)
+    const taken = await takeLeases(db, owner, take, leaseMs)
+    const mine = table.leases.filter((l) => l.owner === owner && !l.free && !givenBack.has(l.shard))
+    const now = new Map([...mine, ...taken].map(({ shard, epoch }) => [shard, { shard, epoch, deadlineMs }]))
+    const change = {
+      taken: taken.map((l) => l.shard),
+      lost: [...held.keys()].filter((shard) => !now.has(shard)),
+    }
+    if (change.taken.length + change.lost.length > 0) {
+      log.info({ ...change, held: [...now.keys()], relays: table.relays.length }, 'leases changed')
+    }
+    held = now
+    givingBack = new Set(giveBack.filter((shard) => !givenBack.has(shard)))
+    telemetry.leasesHeld.set(held.size)
+  }
+
+  /** Leases under which new work may begin. */
+  const usable = (): HeldLease[] =>
+    [...held.values()].filter((l) => !givingBack.has(l.shard) && performance.now() < l.deadlineMs)
+
+  return {
+    usable,
+    /** The lease a page may be sent under, or undefined when it ran out or changed hands. */
+    current: (shard: number, epoch: bigint): HeldLease | undefined => {
+      const lease = held.get(shard)
+      return lease?.epoch === epoch && performance.now() < lease.deadlineMs ? lease : undefined
+    },
+    epochOf: (shard: number): bigint | undefined => held.get(shard)?.epoch,
+    wantsBack: (shard: number): boolean => givingBack.has(shard),
+
+    /** Gives back what exceeds the fair share, as soon as nothing of it is on its way. */
+    async giveBackIdle(busy: ReadonlyMap<number, unknown>): Promise<void> {
+      const shards = [...givingBack].filter((shard) => !busy.has(shard))
+      if (shards.length === 0) return
+      for (const shard of shards) {
+        held.delete(shard)
+        givingBack.delete(shard)
+        givenBack.add(shard)
+      }
+      // A failure only means that the others wait for the lease to run out.
+      await releaseLeases(db, owner, shards).catch((error: unknown) => {
+        log.warn({ err: error, shards }, 'leases not given back')
+      })
+    },
+
+    async run(stopping: AbortSignal): Promise<void> {
+      while (!stopping.aborted) {
+        const renewed = await renew().then(
+          () => true,
+          (error: unknown) => {
+            if (error instanceof Failure && error.retryable) log.warn({ err: error }, 'leases not renewed')
+            else fail(error)
+            return false
+          },
+        )
+        await pause(renewed ? leaseMs / 3 : Math.min(500, leaseMs / 10), stopping)
+      }
+    },
+
+    async leave(): Promise<void> {
+      const shards = [...held.keys()]
+      held = new Map()
+      await Promise.all([releaseLeases(db, owner, shards), leaveRelays(db, owner)]).catch(
+        (error: unknown) => {
+          log.warn({ err: error, shards }, 'leases not given back')
+        },
+      )
+    },
+  }
+}

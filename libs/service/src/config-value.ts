@@ -1,0 +1,99 @@
+import { Check } from 'typebox/value'
+
+/** The part of JSON Schema an environment variable can be described with. */
+export type Property = {
+  type?: string
+  anyOf?: readonly { const?: unknown }[]
+  enum?: readonly unknown[]
+  const?: unknown
+  default?: string | number | boolean
+  description?: string
+  minimum?: number
+  maximum?: number
+  pattern?: string
+  format?: string
+}
+
+const brokerPattern = /^(?:\[[\da-fA-F:.]+\]|[^\s:,[\]/]+):(\d{1,5})$/
+
+const formats: Record<string, { type: string; shape: string; accepts: (text: string) => boolean }> = {
+  'postgres-url': {
+    type: 'PostgreSQL URL',
+    shape: 'a URL of the shape postgres://user:password@host:5432/database',
+    accepts: (text) => {
+      if (!URL.canParse(text)) return false
+      const url = new URL(text)
+      return (url.protocol === 'postgres:' || url.protocol === 'postgresql:') && url.hostname !== ''
+    },
+  },
+  brokers: {
+    type: 'host:port list',
+    shape: 'a comma-separated list of host:port, such as localhost:9092',
+    accepts: (text) =>
+      text.split(',').every((part) => {
+        const portText = brokerPattern.exec(part.trim())?.[1]
+        return portText !== undefined && Number(portText) >= 1 && Number(portText) <= 65_535
+      }),
+  },
+}
+
+/** The values a union of literals, an enum or a single literal allows; undefined for everything else. */
+function choices(property: Property): unknown[] | undefined {
+  if (property.enum) return [...property.enum]
+  if ('const' in property) return [property.const]
+  if (property.anyOf?.every((branch) => 'const' in branch))
+    return property.anyOf.map((branch) => branch.const)
+  return undefined
+}
+
+/**
+ * The typed value of an environment variable's text, or undefined when the text is not exactly that: `8080x`, `1e3`,
+ * ` 80` and `0080` are no integers, though Number() would take them.
+ */
+export function parseValue(property: Property, text: string): unknown {
+  const value = parseByType(property, text)
+  if (value === undefined || !Check(property, value)) return undefined
+  const format = property.format === undefined ? undefined : formats[property.format]
+  return format && !format.accepts(text) ? undefined : value
+}
+
+function parseByType(property: Property, text: string): unknown {
+  const allowed = choices(property)
+  if (allowed) return allowed.find((choice) => String(choice) === text)
+  switch (property.type) {
+    case 'integer':
+      return /^-?(?:0|[1-9]\d*)$/.test(text) && Number.isSafeInteger(Number(text)) ? Number(text) : undefined
+    case 'number':
+      return /^-?(?:0|[1-9]\d*)(?:\.\d+)?$/.test(text) ? Number(text) : undefined
+    case 'boolean':
+      return text === 'true' ? true : text === 'false' ? false : undefined
+    case 'string':
+      return text
+    default:
+      throw new TypeError(`A setting of type ${String(property.type)} cannot be read from the environment.`)
+  }
+}
+
+/** What to set the variable to, as the rest of the sentence "set it to …". */
+export function expectation(property: Property): string {
+  const allowed = choices(property)
+  if (allowed) return `one of ${allowed.join(', ')}`
+  const format = property.format === undefined ? undefined : formats[property.format]
+  if (format) return format.shape
+  if (property.type === 'boolean') return 'true or false'
+  const noun =
+    property.type === 'integer' ? 'a whole number' : property.type === 'number' ? 'a number' : 'a text'
+  return `${noun}${bounds(property)}${property.pattern === undefined ? '' : ` that matches ${property.pattern}`}`
+}
+
+function bounds({ minimum, maximum }: Property): string {
+  if (minimum !== undefined && maximum !== undefined) return ` from ${minimum} to ${maximum}`
+  if (minimum !== undefined) return ` of at least ${minimum}`
+  return maximum === undefined ? '' : ` of at most ${maximum}`
+}
+
+/** The word for the type in a settings table. */
+export function typeName(property: Property): string {
+  const format = property.format === undefined ? undefined : formats[property.format]
+  return format?.type ?? choices(property)?.join(' | ') ?? String(property.type)
+}

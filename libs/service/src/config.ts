@@ -1,0 +1,139 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parse } from 'dotenv'
+import { Type } from 'typebox'
+import type { Static, TInteger, TObject, TString } from 'typebox'
+import { expectation, parseValue, typeName } from './config-value.ts'
+import type { Property } from './config-value.ts'
+import { Failure } from './failure.ts'
+
+/** The longest time setTimeout can wait (24.8 days); beyond it, it fires at once. */
+const timerMsMax = 2_147_483_647
+
+const secretName = /URL|PASSWORD|SECRET|TOKEN/
+
+export const LogLevel = Type.Union(
+  [
+    Type.Literal('fatal'),
+    Type.Literal('error'),
+    Type.Literal('warn'),
+    Type.Literal('info'),
+    Type.Literal('debug'),
+    Type.Literal('trace'),
+    Type.Literal('silent'),
+  ],
+  { default: 'info', description: 'Least severe log line that is written' },
+)
+
+export function postgresUrl(description: string, fallback?: string): TString {
+  return Type.String({
+    format: 'postgres-url',
+    description,
+    ...(fallback === undefined ? {} : { default: fallback }),
+  })
+}
+
+/** 0 lets the operating system choose a free port. */
+export function port(fallback: number, description: string): TInteger {
+  return Type.Integer({ minimum: 0, maximum: 65_535, default: fallback, description })
+}
+
+/** Stays text in the config, so that it can be shown as it was written; see parseBrokers. */
+export function brokers(fallback?: string): TString {
+  return Type.String({
+    format: 'brokers',
+    description: 'Kafka brokers to start from',
+    ...(fallback === undefined ? {} : { default: fallback }),
+  })
+}
+
+export function parseBrokers(text: string): string[] {
+  return text.split(',').map((broker) => broker.trim())
+}
+
+/** At least 1: a zero would mean "never" to one reader and "at once" to the next. */
+export function durationMs(fallback: number, description: string): TInteger {
+  return Type.Integer({ minimum: 1, maximum: timerMsMax, default: fallback, description })
+}
+
+/**
+ * Reads the variables named by the schema's keys; an empty one counts as unset. Throws one `CONFIG_INVALID` that names
+ * every problem, so that a deployment is mended in one round. Values of variables that may hold secrets are never shown.
+ */
+export function readConfig<S extends TObject>(schema: S, env: NodeJS.ProcessEnv = process.env): Static<S> {
+  const required = new Set<string>(schema.required)
+  const values: Record<string, unknown> = {}
+  const problems: string[] = []
+  for (const [name, property] of settings(schema)) {
+    const text = env[name]
+    if (text === undefined || text === '') {
+      if (property.default !== undefined) values[name] = checkedDefault(name, property)
+      else if (required.has(name)) problems.push(problem({ name, property, fault: 'is not set' }))
+      continue
+    }
+    const value = parseValue(property, text)
+    if (value === undefined) {
+      const fault = secretName.test(name) ? 'has a wrong value (not shown)' : `is ${JSON.stringify(text)}`
+      problems.push(problem({ name, property, fault }))
+    } else values[name] = value
+  }
+  if (problems.length > 0) {
+    throw new Failure('CONFIG_INVALID', `The configuration is invalid.\n${problems.join('\n')}`, {
+      details: { problems },
+    })
+  }
+  return Object.freeze(values) as Static<S>
+}
+
+/** A default that breaks its own schema is a bug, found by the first start without the variable. */
+function checkedDefault(name: string, property: Property): unknown {
+  const value = parseValue(property, String(property.default))
+  if (value !== property.default)
+    throw new TypeError(`The default of ${name} must be ${expectation(property)}.`)
+  return value
+}
+
+function problem({ name, property, fault }: { name: string; property: Property; fault: string }): string {
+  const shown = secretName.test(name) ? 'the default' : String(property.default)
+  const otherwise = property.default === undefined ? '' : `, or leave it out for ${shown}`
+  const meaning = property.description === undefined ? '' : ` (${property.description})`
+  return `  ${name}${meaning} ${fault}: set it to ${expectation(property)}${otherwise}.`
+}
+
+function settings(schema: TObject): [string, Property][] {
+  return Object.entries(schema.properties)
+}
+
+export type Setting = { name: string; type: string; default: string | undefined; description: string }
+
+/** The rows of a settings table, with defaults as they would be written in .env; a test holds the README to it. */
+export function describeConfig(schema: TObject): Setting[] {
+  return settings(schema).map(([name, property]) => ({
+    name,
+    type: typeName(property),
+    default: property.default === undefined ? undefined : String(property.default),
+    description: property.description ?? '',
+  }))
+}
+
+/** Takes what `.env` in `dir` says for variables the environment does not have; no file is fine. */
+export function loadDotenv(dir: string = process.cwd(), env: NodeJS.ProcessEnv = process.env): void {
+  loadEnvFile(join(dir, '.env'), env)
+}
+
+/**
+ * The same for any file of that form.
+ * Only dotenv's parser is used: its config() prints a banner and can be told by DOTENV_* variables to override.
+ */
+export function loadEnvFile(path: string, env: NodeJS.ProcessEnv = process.env): void {
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return
+    throw new Failure('CONFIG_INVALID', `${path} cannot be read; mend its permissions or remove it.`, {
+      cause,
+    })
+  }
+  for (const [name, value] of Object.entries(parse(text))) env[name] ??= value
+}

@@ -1,0 +1,55 @@
+/**
+ * Every operational fault Likewise knows. `retryable` is what callers decide by; `title` is safe to show to anybody.
+ * Codes are permanent: they stand in logs, in problem URNs and in dashboards.
+ */
+export const failures = {
+  CONFIG_INVALID: { retryable: false, httpStatus: 500, title: 'Configuration invalid' },
+  PORT_IN_USE: { retryable: false, httpStatus: 500, title: 'Port in use' },
+  DATABASE_UNAVAILABLE: { retryable: true, httpStatus: 503, title: 'Database unavailable' },
+  /** Deadlock, serialization failure, lock timeout or statement timeout: the same statement may work next time. */
+  DATABASE_BUSY: { retryable: true, httpStatus: 503, title: 'Database busy' },
+  DATABASE_NOT_MIGRATED: { retryable: false, httpStatus: 500, title: 'Database not migrated' },
+  /** The database refuses this statement for good. */
+  DATABASE_REFUSED: { retryable: false, httpStatus: 500, title: 'Database refused the statement' },
+  /** Any outage: unreachable, timeout, too few replicas, but also not authorised and unknown topic (an ACL slip heals). */
+  BROKER_UNAVAILABLE: { retryable: true, httpStatus: 503, title: 'Broker unavailable' },
+  /** The broker refuses the record itself: invalid or too large. */
+  EVENT_REFUSED: { retryable: false, httpStatus: 500, title: 'Event refused' },
+  NOT_FOUND: { retryable: false, httpStatus: 404, title: 'Not found' },
+  BODY_INVALID: { retryable: false, httpStatus: 400, title: 'Body invalid' },
+  PARAMS_INVALID: { retryable: false, httpStatus: 400, title: 'Parameters invalid' },
+  MEDIA_TYPE_UNSUPPORTED: { retryable: false, httpStatus: 415, title: 'Media type unsupported' },
+  BODY_TOO_LARGE: { retryable: false, httpStatus: 413, title: 'Body too large' },
+  MISSING_TOOL: { retryable: false, httpStatus: 500, title: 'Tool missing' },
+  ALREADY_RUNNING: { retryable: false, httpStatus: 500, title: 'Already running' },
+} as const satisfies Record<string, { retryable: boolean; httpStatus: number; title: string }>
+
+export type FailureCode = keyof typeof failures
+
+/**
+ * The one operational error class: something outside the code is wrong and the sentence says what, and how to mend it.
+ * Expected outcomes are values, bugs are asserts; neither is a Failure.
+ */
+export class Failure extends Error {
+  override readonly name = 'Failure'
+  readonly code: FailureCode
+  readonly details: Readonly<Record<string, unknown>> | undefined
+
+  constructor(
+    code: FailureCode,
+    sentence: string,
+    options: { cause?: unknown; details?: Readonly<Record<string, unknown>> | undefined } = {},
+  ) {
+    super(sentence, options.cause === undefined ? undefined : { cause: options.cause })
+    this.code = code
+    this.details = options.details
+  }
+
+  get retryable(): boolean {
+    return failures[this.code].retryable
+  }
+
+  get httpStatus(): number {
+    return failures[this.code].httpStatus
+  }
+}

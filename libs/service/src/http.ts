@@ -1,0 +1,141 @@
+import { randomUUID } from 'node:crypto'
+import { fastify, LogController } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { Failure } from './failure.ts'
+import { readTypedParams } from './http-params.ts'
+import { addProbes } from './http-probes.ts'
+import type { Ready } from './http-probes.ts'
+import { toProblem } from './http-problem.ts'
+import type { Problem } from './http-problem.ts'
+import { refuseConnection } from './http-refusal.ts'
+import type { Logger } from './logger.ts'
+import type { Telemetry } from './telemetry.ts'
+
+export type Http = FastifyInstance
+export type Endpoint = { method: string; path: string; description: string }
+export type HttpLimits = typeof defaultLimits
+
+const defaultLimits = {
+  /** Bodies are a few numbers; 16 KB is room enough and nothing to fill the memory with. */
+  bodyBytesMax: 16 * 1024,
+  /** For a client to hand over its whole request; also ends sockets that never say a word (slow loris). */
+  requestTimeoutMs: 10_000,
+  /**
+   * Silence on a busy socket: ends clients that stop reading their answer. A stream must send something (a heartbeat)
+   * more often than this, or call `request.raw.setTimeout(0)`.
+   */
+  connectionTimeoutMs: 10_000,
+  /** For a handler to answer, else 503: above the database's limits (a better answer), below the silence above. */
+  handlerTimeoutMs: 8_000,
+  /** For /readyz; orchestrators give a probe a second or a little more. */
+  readyTimeoutMs: 1_000,
+}
+
+/**
+ * The HTTP server all apps share, without listen: probes, /metrics, an index at /, problems in RFC 9457, limits.
+ * Add routes with TypeBox schemas to it. Bodies are taken as they are typed; see http-params.ts for path and query.
+ */
+export function buildHttp(options: {
+  log: Logger
+  telemetry: Telemetry
+  service: string
+  version: string
+  ready: Ready
+  endpoints: readonly Endpoint[]
+  limits?: Partial<HttpLimits>
+}): Http {
+  const { telemetry, service, version, endpoints } = options
+  const limits = { ...defaultLimits, ...options.limits }
+  // Fastify infers its logger's type from this; with pino's own no plugin written for FastifyInstance would fit.
+  const loggerInstance: FastifyBaseLogger = options.log
+  const app = fastify({
+    loggerInstance,
+    logController: new LogController({ disableRequestLogging: true }),
+    genReqId: () => randomUUID(),
+    bodyLimit: limits.bodyBytesMax,
+    requestTimeout: limits.requestTimeoutMs,
+    connectionTimeout: limits.connectionTimeoutMs,
+    handlerTimeout: limits.handlerTimeoutMs,
+    onProtoPoisoning: 'error',
+    onConstructorPoisoning: 'error',
+    // While closing, a request on an open connection is still served (with Connection: close): what it needs is only
+    // released after the server has closed, and a 503 here would be an error for nothing.
+    return503OnClosing: false,
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false } },
+    frameworkErrors: sendProblem,
+    clientErrorHandler: refuseConnection,
+  })
+  app.removeContentTypeParser('text/plain')
+  app.setErrorHandler(sendProblem)
+  app.setNotFoundHandler((request, reply) => {
+    sendProblem(
+      new Failure('NOT_FOUND', `There is no ${request.method} ${request.url.split('?')[0] ?? ''} here.`),
+      request,
+      reply,
+    )
+  })
+  observe(app, telemetry)
+  readTypedParams(app)
+  addProbes(app, { ready: options.ready, readyTimeoutMs: limits.readyTimeoutMs, telemetry })
+  app.get('/', async () => ({ service, version, endpoints }))
+  return app
+}
+
+function observe(app: Http, telemetry: Telemetry): void {
+  const duration = telemetry.histogram(
+    'likewise_http_request_duration_seconds',
+    'Time from the first byte of a request to the end of its answer.',
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    ['method', 'route', 'status'],
+  )
+  app.addHook('onResponse', async (request, reply) => {
+    // The pattern, never the path: ids would make a time series each.
+    const route = request.routeOptions.url ?? 'unmatched'
+    duration.observe({ method: request.method, route, status: reply.statusCode }, reply.elapsedTime / 1000)
+    request.log.debug(
+      { method: request.method, url: request.url, status: reply.statusCode, durationMs: reply.elapsedTime },
+      'request',
+    )
+  })
+}
+
+function sendProblem(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  const problem = toProblem(error)
+  if (problem.status >= 500) {
+    if (problem.status === 503) request.log.warn({ err: error }, 'request failed for now')
+    else request.log.error({ err: error }, 'request failed')
+  }
+  if (problem.status === 503) reply.header('retry-after', '1')
+  // The instance is the request's id in the log. A serializer of its own: a response schema of the route would cut the problem to its shape.
+  void reply
+    .code(problem.status)
+    .type('application/problem+json')
+    .serializer((body: Problem) => JSON.stringify(body))
+    .send(problem.status >= 500 ? { ...problem, instance: `urn:uuid:${request.id}` } : problem)
+}
+
+/** Resolves to the address. `variable` is the setting that names the port, for the sentence that says how to mend it. */
+export async function listen(
+  app: Http,
+  options: { host: string; port: number; variable: string },
+): Promise<string> {
+  const { host, port, variable } = options
+  try {
+    return await app.listen({ host, port })
+  } catch (cause) {
+    switch ((cause as NodeJS.ErrnoException).code) {
+      case 'EADDRINUSE':
+        throw new Failure('PORT_IN_USE', `Port ${port} is in use; set ${variable} to a free one.`, { cause })
+      case 'EACCES':
+        throw new Failure(
+          'PORT_IN_USE',
+          `Port ${port} may not be opened by this user; set ${variable} to one above 1023.`,
+          {
+            cause,
+          },
+        )
+      default:
+        throw cause
+    }
+  }
+}

@@ -1,0 +1,30 @@
+export { backoffMs } from './backoff.ts'
+export {
+  brokers,
+  describeConfig,
+  durationMs,
+  loadDotenv,
+  loadEnvFile,
+  LogLevel,
+  parseBrokers,
+  port,
+  postgresUrl,
+  readConfig,
+} from './config.ts'
+export type { Setting } from './config.ts'
+export { Failure, failures } from './failure.ts'
+export type { FailureCode } from './failure.ts'
+export { buildHttp, listen } from './http.ts'
+export type { Endpoint, Http, HttpLimits } from './http.ts'
+export type { FieldError, Problem } from './http-problem.ts'
+export { checked } from './http-probes.ts'
+export type { Ready } from './http-probes.ts'
+export { buildLogger, maskPasswords } from './logger.ts'
+export type { Logger } from './logger.ts'
+export { pause } from './pause.ts'
+export { baseSchema, runService } from './service.ts'
+export type { Service, ServiceSpec } from './service.ts'
+export { buildTelemetry } from './telemetry.ts'
+export type { Telemetry } from './telemetry.ts'
+export { version } from './version.ts'
+export { within } from './within.ts'

@@ -1,0 +1,12 @@
+// npm run demo | bench | migrate: builds what is older than its sources, then runs the tool in this process.
+import { prepare, root } from './prepare.mjs'
+
+const tools = {
+  demo: 'e2e/dist/demo/main.js',
+  bench: 'bench/dist/main.js',
+  migrate: 'libs/database/dist/migrate-main.js',
+}
+const [name, ...args] = process.argv.slice(2)
+await prepare()
+process.argv.splice(1, process.argv.length - 1, `${root}/${tools[name]}`, ...args)
+await import(`${root}/${tools[name]}`)
