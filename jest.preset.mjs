@@ -5,7 +5,6 @@ export default {
   testEnvironment: 'node',
   extensionsToTreatAsEsm: ['.ts'],
   setupFilesAfterEnv: [fileURLToPath(new URL('jest.setup.mjs', import.meta.url))],
-  testTimeout: 30_000,
   testMatch: ['<rootDir>/src/**/*.spec.ts'],
   testEnvironmentOptions: { customExportConditions: ['@likewise/source', 'node', 'node-addons'] },
   transform: {
