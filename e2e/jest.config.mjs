@@ -1,3 +1,10 @@
 import preset from '../jest.preset.mjs'
 
-export default { ...preset, displayName: 'e2e' }
+// The stack of docker-compose.yml is tested by npm run test:compose, which builds its images first.
+const testPathIgnorePatterns = process.env.LIKEWISE_TEST_COMPOSE ? [] : ['compose\\.spec']
+
+export default {
+  ...preset,
+  displayName: 'e2e',
+  testPathIgnorePatterns: ['/node_modules/', ...testPathIgnorePatterns],
+}

@@ -2,11 +2,12 @@
 import { prepare, root } from './prepare.mjs'
 
 const tools = {
-  demo: 'e2e/dist/demo/main.js',
-  bench: 'bench/dist/main.js',
-  migrate: 'libs/database/dist/migrate-main.js',
+  demo: ['e2e/dist/demo/main.js'],
+  bench: ['bench/dist/main.js'],
+  migrate: ['apps/cli/dist/main.js', 'migrate'],
 }
 const [name, ...args] = process.argv.slice(2)
+const [file, ...first] = tools[name]
 await prepare()
-process.argv.splice(1, process.argv.length - 1, `${root}/${tools[name]}`, ...args)
-await import(`${root}/${tools[name]}`)
+process.argv.splice(1, process.argv.length - 1, `${root}/${file}`, ...first, ...args)
+await import(`${root}/${file}`)

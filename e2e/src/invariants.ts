@@ -2,6 +2,8 @@ import { sql } from '@likewise/database'
 import type { Answer } from './likes.ts'
 import type { System } from './system.ts'
 
+type Databases = Pick<System, 'catalog' | 'metrics'>
+
 interface Counts {
   /** Products whose like_count is not the number of their likes (promise I3). */
   drifted: { productId: number; likes: number; likeCount: number }[]
@@ -12,7 +14,7 @@ interface Counts {
 }
 
 /** Looks at both sides at once; true numbers only when things are quiet. */
-export async function readCounts({ catalog, metrics }: System): Promise<Counts> {
+export async function readCounts({ catalog, metrics }: Databases): Promise<Counts> {
   const [likes, counted, events, handled, letters] = await Promise.all([
     catalog.query<{ id: bigint; n: bigint }>(
       sql`select product_id as id, count(*) as n from catalog.likes group by 1`,
@@ -46,12 +48,15 @@ export async function readCounts({ catalog, metrics }: System): Promise<Counts> 
 
 export const settled: Counts = { drifted: [], unhandled: 0, unknown: 0, deadLetters: 0 }
 
-export async function isSettled(system: System): Promise<boolean> {
-  return JSON.stringify(await readCounts(system)) === JSON.stringify(settled)
+export async function isSettled(databases: Databases): Promise<boolean> {
+  return JSON.stringify(await readCounts(databases)) === JSON.stringify(settled)
 }
 
 /** Likes that were answered 2xx and are not in the table (I1); each pair must have been asked for once only. */
-export async function lostLikes({ catalog }: System, answers: readonly Answer[]): Promise<Answer[]> {
+export async function lostLikes(
+  { catalog }: Pick<System, 'catalog'>,
+  answers: readonly Answer[],
+): Promise<Answer[]> {
   const rows = await catalog.query<{ u: bigint; p: bigint }>(
     sql`select user_id as u, product_id as p from catalog.likes`,
   )

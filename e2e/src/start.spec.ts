@@ -212,15 +212,18 @@ describe('npm start', () => {
     expect(await readdir(join(home, 'run'))).toEqual([])
   }, 240_000)
 
-  it.each(['scripts/start.mjs', 'libs/database/dist/migrate-main.js'])(
-    '(%s) names the variable of a database of the environment that is unreachable',
-    async (file) => {
+  it.each([
+    ['scripts/start.mjs', []],
+    ['apps/cli/dist/main.js', ['migrate']],
+  ] as [string, string[]][])(
+    '(%s %j) names the variable of a database of the environment that is unreachable',
+    async (file, args) => {
       const servers = {
         CATALOG_DATABASE_URL: nobody,
         METRICS_DATABASE_URL: nobody,
         KAFKA_BROKERS: '127.0.0.1:9',
       }
-      const { code, words } = run(file, { ...env, ...servers })
+      const { code, words } = run(file, { ...env, ...servers }, args)
       expect(await code).toBe(1)
       expect(words()).toMatch(/The database of CATALOG_DATABASE_URL cannot be used: .* Is PostgreSQL running/)
       expect(words()).not.toMatch(/\n\s+at |secret-canary/)

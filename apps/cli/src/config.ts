@@ -1,6 +1,15 @@
 import { brokers, postgresUrl } from '@likewise/service'
 import { Type } from 'typebox'
 
+export const MigrateConfig = Type.Object({
+  CATALOG_DATABASE_URL: postgresUrl('Database of the producer side (schema catalog).'),
+  METRICS_DATABASE_URL: Type.Optional(
+    postgresUrl('Database of the consumer side (schema metrics); the same one unless set.'),
+  ),
+})
+
+export const TopicsConfig = Type.Object({ KAFKA_BROKERS: brokers() })
+
 export const CliConfig = Type.Object({
   CATALOG_DATABASE_URL: postgresUrl('Database of the producer side (schema catalog).'),
   METRICS_DATABASE_URL: postgresUrl('Database of the consumer side (schema metrics).'),

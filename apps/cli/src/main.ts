@@ -1,8 +1,8 @@
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Command } from 'commander'
+import { Command, InvalidArgumentError } from 'commander'
 import { connectDatabase } from '@likewise/database'
-import { ignoreTimerWarning } from '@likewise/kafka'
+import { type KafkaOptions, ignoreTimerWarning } from '@likewise/kafka'
 import {
   Failure,
   buildLogger,
@@ -13,9 +13,11 @@ import {
   readConfig,
   version,
 } from '@likewise/service'
-import { CliConfig } from './config.ts'
+import { CliConfig, TopicsConfig } from './config.ts'
+import { migrateDatabases } from './migrate.ts'
 import { readStatus } from './status.ts'
 import { showStatus } from './status-view.ts'
+import { makeTopics } from './topics.ts'
 
 /** Where npm start keeps its `.env` and home, whichever folder this is called from. */
 const checkout = fileURLToPath(new URL('../../../', import.meta.url))
@@ -34,7 +36,27 @@ program
   .description('what waits in the outbox, how far the consumer is behind, dead letters')
   .option('--json', 'machine-readable')
   .action(status)
+program
+  .command('migrate')
+  .description('brings the databases to where this version needs them, without downloads')
+  .action(() => migrateDatabases(say))
+program
+  .command('topics')
+  .description('makes the Kafka topics that are missing')
+  .option(
+    '--replication-factor <n>',
+    "copies of each partition; the brokers' default unless set",
+    wholeNumber,
+  )
+  .action(({ replicationFactor }: { replicationFactor?: number }) =>
+    makeTopics(kafkaOptions(readConfig(TopicsConfig)), replicationFactor, say),
+  )
 
+loadDotenv(checkout)
+// All or nothing: half of one system and half of another is never meant.
+if (!Object.keys(CliConfig.properties).some((name) => process.env[name] || process.env[`${name}_FILE`])) {
+  loadEnvFile(resolve(checkout, process.env['LIKEWISE_HOME'] || '.likewise', 'env'))
+}
 try {
   await program.parseAsync()
 } catch (error) {
@@ -44,8 +66,6 @@ try {
 }
 
 async function status(options: { json?: boolean }): Promise<void> {
-  loadDotenv(checkout)
-  loadEnvFile(resolve(checkout, process.env['LIKEWISE_HOME'] || '.likewise', 'env'))
   const config = readConfig(CliConfig)
   const connect = (url: string) =>
     connectDatabase({
@@ -59,17 +79,29 @@ async function status(options: { json?: boolean }): Promise<void> {
     catalog: connect(config.CATALOG_DATABASE_URL),
     metrics: connect(config.METRICS_DATABASE_URL),
   }
-  const kafka = {
+  try {
+    const found = await readStatus(databases, kafkaOptions(config), config.CONSUMER_GROUP)
+    say(options.json ? JSON.stringify(found) : showStatus(found))
+    if (Object.values(found).some((part) => 'error' in part)) process.exitCode = 1
+  } finally {
+    await Promise.all([databases.catalog.stop(), databases.metrics.stop()])
+  }
+}
+
+function kafkaOptions(config: { KAFKA_BROKERS: string }): KafkaOptions {
+  return {
     brokers: parseBrokers(config.KAFKA_BROKERS),
     clientId: 'likewise-cli',
     requestTimeoutMs: 5_000,
     log: buildLogger({ service: 'cli', level: 'silent' }),
   }
-  try {
-    const found = await readStatus(databases, kafka, config.CONSUMER_GROUP)
-    process.stdout.write(`${options.json ? JSON.stringify(found) : showStatus(found)}\n`)
-    if (Object.values(found).some((part) => 'error' in part)) process.exitCode = 1
-  } finally {
-    await Promise.all([databases.catalog.stop(), databases.metrics.stop()])
-  }
+}
+
+function wholeNumber(text: string): number {
+  if (!/^[1-9]\d{0,2}$/.test(text)) throw new InvalidArgumentError('It must be a whole number from 1 to 999.')
+  return Number(text)
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`)
 }

@@ -2,18 +2,32 @@ import { join, resolve } from 'node:path'
 import {
   ConnectionsConfig,
   StartConfig,
+  isClaimed,
   runningServer,
   stopServerForAWhile,
   workspaceRoot,
 } from '@likewise/local-servers'
 import { Failure, loadDotenv, loadEnvFile, readConfig } from '@likewise/service'
+import { composeRuns, composeStack } from './compose-stack.ts'
 import type { ContextOptions, DemoContext } from './context.ts'
 
-/** Finds the Likewise that `npm start` runs here; throws one sentence that says what to do when there is none. */
-export async function findRunningStack(): Promise<Omit<ContextOptions, 'narrate' | 'signal'>> {
+type RunningStack = Omit<ContextOptions, 'narrate' | 'signal'>
+
+/**
+ * Finds the Likewise that `npm start` runs here, else that of docker compose; throws one sentence that says what to do
+ * when there is none.
+ */
+export async function findRunningStack(): Promise<RunningStack> {
   loadDotenv(workspaceRoot)
-  const config = readConfig(StartConfig)
+  const config = readStart()
   const home = resolve(workspaceRoot, config.LIKEWISE_HOME)
+  if (!isClaimed(home) && (await composeRuns(process.env))) return composeStack(process.env)
+  return findStarted(config, home)
+}
+
+const readStart = () => readConfig(StartConfig)
+
+async function findStarted(config: ReturnType<typeof readStart>, home: string): Promise<RunningStack> {
   const written: NodeJS.ProcessEnv = {}
   loadEnvFile(join(home, 'env'), written)
   const env = { ...written, ...process.env }
@@ -51,7 +65,7 @@ function readConnections(env: NodeJS.ProcessEnv, home: string) {
 function notRunning(why: string): Failure {
   return new Failure(
     'NOT_FOUND',
-    `Likewise is not running here (${why}). Start it in another terminal: npm start`,
+    `Likewise is not running here (${why}). Start it in another terminal: npm start (or: docker compose up -d --wait)`,
   )
 }
 

@@ -5,4 +5,11 @@ export const topics = { catalogEvents: 'catalog-events', deadLetters: 'catalog-e
 export const catalogEventsPartitions = 12
 
 /** 14 days: twice the outbox's own retention, so a consumer that slept for a week still finds its events. */
-export const catalogEventsRetentionMs = 14 * 24 * 60 * 60 * 1000
+const catalogEventsRetentionMs = 14 * 24 * 60 * 60 * 1000
+
+/** What has to be made before anything runs; how often it is replicated is the brokers' business. */
+export const topicPlans = [topics.catalogEvents, topics.deadLetters].map((topic) => ({
+  topic,
+  partitions: catalogEventsPartitions,
+  retentionMs: catalogEventsRetentionMs,
+}))

@@ -20,7 +20,6 @@ const plan = (change: Partial<TopicPlan> = {}): TopicPlan => {
   const wanted = {
     topic: `test-${randomUUID()}`,
     partitions: 3,
-    replicationFactor: -1,
     retentionMs: 3_600_000,
   }
   made.push(wanted.topic)

@@ -6,8 +6,8 @@ import { kafkaFailure } from './failure.ts'
 export interface TopicPlan {
   topic: string
   partitions: number
-  /** -1: the broker's default. */
-  replicationFactor: number
+  /** The broker's default where it is left out: what somebody with several brokers has set there is meant. */
+  replicationFactor?: number
   retentionMs: number
 }
 
@@ -40,7 +40,7 @@ export async function ensureTopics(options: KafkaOptions, plans: readonly TopicP
       topics: missing.map((plan) => ({
         topic: plan.topic,
         numPartitions: plan.partitions,
-        replicationFactor: plan.replicationFactor,
+        replicationFactor: plan.replicationFactor ?? -1,
         configEntries: [
           { name: 'cleanup.policy', value: 'delete' },
           { name: 'retention.ms', value: String(plan.retentionMs) },

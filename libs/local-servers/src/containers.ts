@@ -8,6 +8,7 @@ import type { ContainerHome, ContainerServer } from './container-server.ts'
 import { homeId, postgresPassword } from './home.ts'
 import { missingTool } from './missing-tool.ts'
 import { choosePort } from './ports.ts'
+import { workspaceRoot } from './services.ts'
 import { together } from './together.ts'
 
 const images = { postgres: 'postgres:18', kafka: 'apache/kafka:4.3.1' } as const
@@ -63,6 +64,15 @@ async function startKafka(room: ContainerHome) {
   const port = await choosePort({ asked: undefined, file: portFile(room, 'kafka'), server: 'Kafka' })
   const container = new GenericContainer(images.kafka)
     .withEnvironment(kafkaEnvironment(hostOf(room), port))
+    .withCopyFilesToContainer(
+      kafkaFiles.map((name) => ({
+        source: join(kafkaFolder, name),
+        target: `/mnt/shared/config/${name}`,
+        mode: 0o644,
+      })),
+    )
+    // Where the image writes its settings at the start; 1000 is its user.
+    .withTmpFs({ '/opt/kafka/config': 'uid=1000,gid=1000' })
     .withExposedPorts({ container: port, host: port })
     .withBindMounts([{ source: volumeNames(room.id).kafka, target: '/var/lib/kafka/data', mode: 'rw' }])
     .withWaitStrategy(Wait.forLogMessage('Kafka Server started'))
@@ -78,31 +88,15 @@ function portFile(room: ContainerHome, name: string): string {
   return join(room.home, 'containers', `${name}-port`)
 }
 
+/** Settings that do not depend on the machine; docker-compose.yml mounts the same folder. */
+const kafkaFolder = join(workspaceRoot, 'deploy', 'docker', 'kafka')
+const kafkaFiles = ['server.properties', 'log4j2.yaml', 'tools-log4j2.yaml']
+
 /** The broker listens on the advertised port inside too: it also dials itself by that address. */
 export function kafkaEnvironment(host: string, port: number): Record<string, string> {
   return {
-    KAFKA_NODE_ID: '1',
-    KAFKA_PROCESS_ROLES: 'broker,controller',
-    KAFKA_CONTROLLER_QUORUM_VOTERS: '1@localhost:9093',
-    KAFKA_CONTROLLER_LISTENER_NAMES: 'CONTROLLER',
     KAFKA_LISTENERS: `PLAINTEXT://0.0.0.0:${port},CONTROLLER://localhost:9093`,
     KAFKA_ADVERTISED_LISTENERS: `PLAINTEXT://${host}:${port}`,
-    KAFKA_INTER_BROKER_LISTENER_NAME: 'PLAINTEXT',
-    KAFKA_LISTENER_SECURITY_PROTOCOL_MAP: 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT',
-    KAFKA_LOG_DIRS: '/var/lib/kafka/data',
     KAFKA_HEAP_OPTS: '-Xms256m -Xmx512m',
-    KAFKA_AUTO_CREATE_TOPICS_ENABLE: 'false',
-    KAFKA_NUM_PARTITIONS: '12',
-    KAFKA_LOG_RETENTION_HOURS: String(14 * 24),
-    KAFKA_OFFSETS_TOPIC_NUM_PARTITIONS: '10',
-    KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR: '1',
-    KAFKA_TRANSACTION_STATE_LOG_NUM_PARTITIONS: '10',
-    KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR: '1',
-    KAFKA_TRANSACTION_STATE_LOG_MIN_ISR: '1',
-    KAFKA_SHARE_COORDINATOR_STATE_TOPIC_REPLICATION_FACTOR: '1',
-    KAFKA_SHARE_COORDINATOR_STATE_TOPIC_MIN_ISR: '1',
-    KAFKA_BROKER_SESSION_TIMEOUT_MS: '3000',
-    KAFKA_BROKER_HEARTBEAT_INTERVAL_MS: '500',
-    KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS: '0',
   }
 }

@@ -31,6 +31,13 @@ export function claimHome(home: string): () => void {
   return release
 }
 
+/** Whether an `npm start` runs this home. */
+export function isClaimed(home: string): boolean {
+  const file = join(home, 'start.json')
+  const text = readClaim(file)
+  return text !== undefined && holderOf(file, text) !== undefined
+}
+
 function makeClaim(file: string, text: string): boolean {
   try {
     writeFileSync(file, text, { flag: 'wx' })

@@ -27,6 +27,7 @@ export {
   stopService,
   workspaceRoot,
 } from './services.ts'
+export { isClaimed } from './home-claim.ts'
 export { type Stack, connectionsOf, prepareTopics, startStack, writeConnections } from './stack.ts'
 export type { StackPlan } from './stack-plan.ts'
 export { StartConfig, start } from './start.ts'

@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { migrate, unusableDatabase } from '@likewise/database'
-import { catalogEventsPartitions, catalogEventsRetentionMs, topics } from '@likewise/events'
+import { topicPlans } from '@likewise/events'
 import { ensureTopics } from '@likewise/kafka'
 import { Failure, type Logger, pause, parseBrokers } from '@likewise/service'
 import { endOwn } from './leftovers.ts'
@@ -155,18 +155,9 @@ async function orEnded<T>(options: {
 
 /** Creates both topics if they are missing. */
 export async function prepareTopics(kafkaBrokers: string, log: Logger): Promise<void> {
-  const plan = {
-    partitions: catalogEventsPartitions,
-    // The broker's own default: what somebody with several brokers has set there is meant.
-    replicationFactor: -1,
-    retentionMs: catalogEventsRetentionMs,
-  }
   await ensureTopics(
     { brokers: parseBrokers(kafkaBrokers), clientId: 'likewise-topics', requestTimeoutMs: 10_000, log },
-    [
-      { topic: topics.catalogEvents, ...plan },
-      { topic: topics.deadLetters, ...plan },
-    ],
+    topicPlans,
   )
 }
 

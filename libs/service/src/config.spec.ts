@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe, expect, it } from '@jest/globals'
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import { Type } from 'typebox'
 import type { TObject } from 'typebox'
 import {
@@ -134,6 +134,49 @@ describe('readConfig', () => {
       expect(failure.message + JSON.stringify(failure.details)).not.toContain('c4n4ry')
     },
   )
+
+  describe('with a file, as secrets are mounted', () => {
+    let dir: string
+    beforeEach(() => {
+      dir = mkdtempSync(join(tmpdir(), 'likewise-secret-'))
+    })
+    afterEach(() => rmSync(dir, { recursive: true }))
+    const secret = (text: string): string => {
+      writeFileSync(join(dir, 'secret'), text)
+      return join(dir, 'secret')
+    }
+
+    it('reads the value from the file, without the line end', () => {
+      const config = readConfig(schema, { CATALOG_DATABASE_URL_FILE: secret(`${url}\n`), REGION_FILE: '' })
+      expect(config).toMatchObject({ CATALOG_DATABASE_URL: url })
+    })
+
+    it('says so when the file cannot be read, is empty, or the variable is set as well', () => {
+      const missing = failureOf({ CATALOG_DATABASE_URL_FILE: join(dir, 'none') })
+      expect(missing.message).toMatch(
+        /CATALOG_DATABASE_URL_FILE names a file that cannot be read \(.*none: ENOENT\)/,
+      )
+      expect(failureOf({ CATALOG_DATABASE_URL_FILE: secret('\n') }).message).toContain(
+        'CATALOG_DATABASE_URL (Where likes are stored) is not set',
+      )
+      const both = failureOf({ CATALOG_DATABASE_URL: url, CATALOG_DATABASE_URL_FILE: secret(url) })
+      expect(both.message).toMatch(/CATALOG_DATABASE_URL_FILE and CATALOG_DATABASE_URL are both set/)
+    })
+
+    it('shows nothing of what is in it', () => {
+      const failure = failureOf({ CATALOG_DATABASE_URL_FILE: secret('mysql://me:c4n4ry@host/x') })
+      expect(failure.message + JSON.stringify(failure.details)).not.toContain('c4n4ry')
+    })
+  })
+
+  it('refuses the password of docker-compose.yml in production, and only there', () => {
+    const known = { CATALOG_DATABASE_URL: 'postgres://likewise:likewise@postgres:5432/likewise' }
+    expect(readConfig(schema, { ...known, NODE_ENV: 'development' })).toMatchObject(known)
+    expect(failureOf({ ...known, NODE_ENV: 'production' }).message).toMatch(
+      /CATALOG_DATABASE_URL \(.*\) has the password of docker-compose.yml/,
+    )
+    expect(readConfig(schema, { CATALOG_DATABASE_URL: url, NODE_ENV: 'production' })).toBeDefined()
+  })
 
   it('names all problems at once', () => {
     const failure = failureOf({ LIKE_API_PORT: 'x', TRACING: 'x', KAFKA_BROKERS: 'x' })

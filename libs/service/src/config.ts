@@ -10,6 +10,9 @@ import { Failure } from './failure.ts'
 /** The longest time setTimeout can wait (24.8 days); beyond it, it fires at once. */
 const timerMsMax = 2_147_483_647
 
+/** The one that docker-compose.yml sets where nobody chose one. */
+const knownPassword = 'likewise'
+
 const secretName = /URL|PASSWORD|SECRET|TOKEN/
 
 export const LogLevel = Type.Union(
@@ -57,15 +60,20 @@ export function durationMs(fallback: number, description: string): TInteger {
 }
 
 /**
- * Reads the variables named by the schema's keys; an empty one counts as unset. Throws one `CONFIG_INVALID` that names
- * every problem, so that a deployment is mended in one round. Values of variables that may hold secrets are never shown.
+ * Reads the variables named by the schema's keys, or the files that `<name>_FILE` names (secrets are mounted so); an empty
+ * one counts as unset. Throws one `CONFIG_INVALID` that names every problem, so that a deployment is mended in one round.
+ * Values of variables that may hold secrets are never shown.
  */
 export function readConfig<S extends TObject>(schema: S, env: NodeJS.ProcessEnv = process.env): Static<S> {
   const required = new Set<string>(schema.required)
   const values: Record<string, unknown> = {}
   const problems: string[] = []
   for (const [name, property] of settings(schema)) {
-    const text = env[name]
+    const { text, fault: unreadable } = readText(name, env)
+    if (unreadable !== undefined) {
+      problems.push(`  ${name}_FILE ${unreadable}.`)
+      continue
+    }
     if (text === undefined || text === '') {
       if (property.default !== undefined) values[name] = checkedDefault(name, property)
       else if (required.has(name)) problems.push(problem({ name, property, fault: 'is not set' }))
@@ -75,6 +83,9 @@ export function readConfig<S extends TObject>(schema: S, env: NodeJS.ProcessEnv 
     if (value === undefined) {
       const fault = secretName.test(name) ? 'has a wrong value (not shown)' : `is ${JSON.stringify(text)}`
       problems.push(problem({ name, property, fault }))
+    } else if (env['NODE_ENV'] === 'production' && hasKnownPassword(property, text)) {
+      const fault = 'has the password of docker-compose.yml, which everybody knows'
+      problems.push(problem({ name, property, fault }))
     } else values[name] = value
   }
   if (problems.length > 0) {
@@ -83,6 +94,24 @@ export function readConfig<S extends TObject>(schema: S, env: NodeJS.ProcessEnv 
     })
   }
   return Object.freeze(values) as Static<S>
+}
+
+function readText(name: string, env: NodeJS.ProcessEnv): { text?: string | undefined; fault?: string } {
+  const [text, file] = [env[name], env[`${name}_FILE`]]
+  if (!file) return { text }
+  if (text) return { fault: `and ${name} are both set: keep one of them` }
+  try {
+    return { text: readFileSync(file, 'utf8').trim() }
+  } catch (error) {
+    const why = (error as NodeJS.ErrnoException).code ?? String(error)
+    return {
+      fault: `names a file that cannot be read (${file}: ${why}): mend the path or the file's permissions`,
+    }
+  }
+}
+
+function hasKnownPassword({ format }: Property, text: string): boolean {
+  return format === 'postgres-url' && new URL(text).password === knownPassword
 }
 
 /** A default that breaks its own schema is a bug, found by the first start without the variable. */

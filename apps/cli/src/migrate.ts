@@ -1,0 +1,18 @@
+import { migrate, unusableDatabase } from '@likewise/database'
+import { Failure, readConfig } from '@likewise/service'
+import { MigrateConfig } from './config.ts'
+
+/** Brings the databases of both sides to where this version needs them; run again, it changes nothing. */
+export async function migrateDatabases(say: (line: string) => void): Promise<void> {
+  const config = readConfig(MigrateConfig)
+  for (const variable of ['CATALOG_DATABASE_URL', 'METRICS_DATABASE_URL'] as const) {
+    const url = config[variable]
+    if (!url || (variable === 'METRICS_DATABASE_URL' && url === config.CATALOG_DATABASE_URL)) continue
+    const { applied } = await migrate(url).catch((error: unknown) => {
+      throw error instanceof Failure ? unusableDatabase(variable, error) : error
+    })
+    const { host, pathname } = new URL(url)
+    for (const name of applied) say(`applied ${name} to ${host}${pathname}`)
+    if (applied.length === 0) say(`${host}${pathname} is up to date`)
+  }
+}

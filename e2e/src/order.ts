@@ -1,0 +1,54 @@
+import { randomUUID } from 'node:crypto'
+import { type LikeEvent, decode, topics } from '@likewise/events'
+import { readTopicEnds, subscribe } from '@likewise/kafka'
+import { buildLogger, parseBrokers } from '@likewise/service'
+import { eventually } from './system.ts'
+
+/** Every event on the topic, those of a partition in their order. */
+export async function readTopic(kafkaBrokers: string): Promise<LikeEvent[]> {
+  const kafka = {
+    brokers: parseBrokers(kafkaBrokers),
+    clientId: 'e2e',
+    requestTimeoutMs: 10_000,
+    log: buildLogger({ service: 'e2e', level: 'silent' }),
+  }
+  const ends = await readTopicEnds(kafka, topics.catalogEvents)
+  const wanted = ends.filter(({ start, end }) => end > start)
+  const next = new Map<number, bigint>()
+  const events: LikeEvent[] = []
+  const subscriber = subscribe({
+    ...kafka,
+    groupId: `e2e-${randomUUID()}`,
+    topic: topics.catalogEvents,
+    partitionsAtOnceMax: 1,
+    onBatch: async ({ partition, records }) => {
+      for (const record of records) {
+        const decoded = decode(record)
+        if (decoded.kind === 'event') events.push(decoded.event)
+        next.set(partition, record.offset + 1n)
+      }
+    },
+    fail: (error) => {
+      throw error
+    },
+  })
+  await eventually(async () => wanted.every(({ partition, end }) => (next.get(partition) ?? 0n) >= end))
+  await subscriber.stop()
+  return events
+}
+
+/** A relay that died after Kafka's answer and before its own note repeats a page: at least once. */
+function firstCopies(events: readonly LikeEvent[]): LikeEvent[] {
+  const seen = new Set<string>()
+  return events.filter(({ id }) => !seen.has(id) && seen.add(id))
+}
+
+/** What happened to each (user, product), in the order of the topic: `+` was added, `-` removed. */
+export function turnsOfPairs(events: readonly LikeEvent[]): Map<string, string> {
+  const turns = new Map<string, string>()
+  for (const { data, type } of firstCopies(events)) {
+    const pair = `${data.userId}/${data.productId}`
+    turns.set(pair, `${turns.get(pair) ?? ''}${type === 'catalog.like.added.v1' ? '+' : '-'}`)
+  }
+  return turns
+}

@@ -1,0 +1,39 @@
+// npm run test:compose: builds the images, then runs the stack of docker-compose.yml and tests it (e2e/src/compose.spec.ts).
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { prepare, root } from './prepare.mjs'
+
+const run = (command, args, env = process.env) =>
+  spawnSync(command, args, { cwd: root, env, stdio: 'inherit' }).status ?? 1
+
+if (
+  spawnSync('docker', ['compose', 'version'], { stdio: 'ignore' }).status !== 0 ||
+  run('docker', ['info', '--format', 'engine {{.ServerVersion}}']) !== 0
+) {
+  console.error(
+    'npm run test:compose needs a Docker engine that answers and Compose v2 (docker compose version).',
+  )
+  process.exit(1)
+}
+await prepare()
+const begun = performance.now()
+if (run('docker', ['compose', 'build', '--quiet']) !== 0) process.exit(1)
+console.log(`images built in ${((performance.now() - begun) / 1000).toFixed(0)} s`)
+
+const dir = mkdtempSync(join(tmpdir(), 'likewise-test-'))
+const file = join(dir, 'compose.json')
+const args = ['--json', `--outputFile=${file}`, '--runInBand', 'e2e/src/compose', ...process.argv.slice(2)]
+const status = run(process.execPath, ['node_modules/jest/bin/jest.js', ...args], {
+  ...process.env,
+  LIKEWISE_TEST_COMPOSE: 'true',
+  NODE_OPTIONS:
+    `${process.env.NODE_OPTIONS ?? ''} --experimental-vm-modules --disable-warning=ExperimentalWarning`.trim(),
+})
+const counts = JSON.parse(readFileSync(file, 'utf8'))
+rmSync(dir, { recursive: true, force: true })
+console.log(
+  `\nTests: ${counts.numPassedTests} passed, ${counts.numFailedTests} failed, ${counts.numPendingTests} skipped`,
+)
+process.exit(status)
