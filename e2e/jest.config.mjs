@@ -1,7 +1,7 @@
 import preset from '../jest.preset.mjs'
 
 // The stack of docker-compose.yml is tested by npm run test:compose, which builds its images first.
-const testPathIgnorePatterns = process.env.LIKEWISE_TEST_COMPOSE ? [] : ['compose\\.spec']
+const testPathIgnorePatterns = process.env.LIKEWISE_TEST_COMPOSE ? [] : ['src/compose']
 
 export default {
   ...preset,

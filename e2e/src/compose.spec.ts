@@ -92,6 +92,12 @@ describe('docker compose', () => {
     }
   }, 60_000)
 
+  it('shows its status from inside the network', async () => {
+    const status = JSON.parse(await dc('run', '--rm', 'cli', 'status', '--json')) as Record<string, object>
+    expect(Object.keys(status)).toEqual(['outbox', 'consumer', 'deadLetters'])
+    for (const part of Object.values(status)) expect(part).not.toHaveProperty('error')
+  }, 60_000)
+
   it('tells the three stories through nginx', async () => {
     expect(await scaleOut(context)).toMatchObject({ kind: 'told', holds: true })
     expect(await duplicates(context)).toMatchObject({ kind: 'told', holds: true })

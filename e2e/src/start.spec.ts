@@ -150,7 +150,7 @@ describe('npm start', () => {
     const log = join(home, 'logs', 'kafka.log')
     const logBytes = () => statSync(log, { throwIfNoEntry: false })?.size ?? 0
     const before = logBytes()
-    const one = run('scripts/start.mjs', env)
+    const one = run('scripts/start.mjs', { ...env, LIKEWISE_SERVERS: 'embedded' }) // whose processes can be stopped
     started.push(one)
     // By its first words java minds SIGTERM; until then it can die of one even while it is being stopped.
     await eventually(async () => logBytes() > before, 60_000)

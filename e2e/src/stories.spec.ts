@@ -1,7 +1,7 @@
 import { stopServerForAWhile } from '@likewise/local-servers'
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
 import { brokerOutage } from './demo/broker-outage.ts'
-import { type DemoContext, openContext } from './demo/context.ts'
+import { type DemoContext, type StopKafka, openContext } from './demo/context.ts'
 import { duplicates } from './demo/duplicates.ts'
 import { scaleOut } from './demo/scale-out.ts'
 import { readCounts, settled } from './invariants.ts'
@@ -11,6 +11,14 @@ let system: System
 let context: DemoContext
 let close: () => Promise<void>
 
+/** A process is held down, or the stack's supervisor would start it again; a container is just stopped. */
+const stopKafka: StopKafka = async () => {
+  const { kafka } = system.stack.servers
+  if (kafka === undefined || kafka.pid !== undefined) return stopServerForAWhile(system.home, 'kafka')
+  await kafka.stop()
+  return () => kafka.start()
+}
+
 beforeAll(async () => {
   system = await startSystem()
   const { servers } = system.stack
@@ -18,7 +26,7 @@ beforeAll(async () => {
   ;({ context, close } = openContext({
     likeApis: [first, ...others],
     metricsApi: system.metricsApi,
-    stopKafka: () => stopServerForAWhile(system.home, 'kafka'),
+    stopKafka,
     narrate: { open: () => undefined, step: () => undefined },
     signal: new AbortController().signal,
     catalogDatabaseUrl: servers.catalogDatabaseUrl,

@@ -1,0 +1,122 @@
+import { once } from 'node:events'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Failure } from '@likewise/service'
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
+import { compose } from './demo/compose-stack.ts'
+import { sendLike } from './likes.ts'
+import { eventually, freePorts } from './system.ts'
+
+let env: Record<string, string | undefined>
+let secrets: string
+const production = ['-f', 'docker-compose.yml', '-f', 'docker-compose.production.yml']
+const url = (password: string) => `postgres://likewise:${password}@postgres:5432/likewise`
+
+beforeEach(async () => {
+  const ports = await freePorts()
+  secrets = await mkdtemp(join(tmpdir(), 'likewise-secrets-'))
+  env = {
+    ...process.env,
+    NODE_OPTIONS: undefined,
+    COMPOSE_PROJECT_NAME: `likewise-faults-${process.pid}`,
+    LIKEWISE_SECRETS: secrets,
+    LIKEWISE_PORT: String(ports['like-api']),
+    LIKEWISE_METRICS_PORT: String(ports['metrics-api']),
+    LIKEWISE_POSTGRES_PORT: String(ports['outbox-relay']),
+    LIKEWISE_KAFKA_PORT: String(ports['metrics-consumer']),
+  }
+})
+/** Whatever went wrong, `down` removes it. */
+afterEach(async () => {
+  await compose(env, 'down', '-v', '--timeout', '5')
+  expect((await compose(env, 'ps', '-aq')).trim()).toBe('')
+  await rm(secrets, { recursive: true })
+}, 60_000)
+
+async function writeSecrets(password: string, urlPassword = password): Promise<void> {
+  const files = {
+    postgres_password: password,
+    catalog_database_url: `${url(urlPassword)}\n`,
+    metrics_database_url: `${url(urlPassword)}\n`,
+  }
+  for (const [name, text] of Object.entries(files))
+    await writeFile(join(secrets, name), text, { mode: 0o644 })
+}
+
+const up = (...files: string[]) => compose(env, ...files, 'up', '-d', '--wait', '--no-build')
+const sentenceOf = async (work: Promise<string>): Promise<string> =>
+  work.then(
+    () => 'it came up',
+    (error: unknown) => (error instanceof Failure ? error.message : String(error)),
+  )
+
+describe('docker compose up', () => {
+  it('in production takes its passwords from files, and opens no port but that of nginx', async () => {
+    await writeSecrets('a-secret-of-our-own')
+    await up(...production)
+    const api = `http://127.0.0.1:${env['LIKEWISE_PORT']}`
+    expect((await sendLike(api, 1, 100)).status).toBe(201)
+    await eventually(async () => {
+      const answer = await fetch(`${api}/api/products/100/metrics`)
+      return ((await answer.json()) as { likeCount: number }).likeCount === 1
+    })
+    const published = await compose(env, 'ps', '--format', '{{.Service}} {{.Ports}}')
+    expect(published.split('\n').filter((line) => line.includes('->'))).toEqual([
+      expect.stringMatching(`^nginx 127.0.0.1:${env['LIKEWISE_PORT']}->8080/tcp`),
+    ])
+    const inspected = await compose(
+      env,
+      'exec',
+      'like-api',
+      'node',
+      '-e',
+      'console.log(JSON.stringify(process.env))',
+    )
+    expect(inspected).not.toContain('a-secret-of-our-own')
+  }, 180_000)
+
+  it('in production names the secret file that is missing', async () => {
+    expect(await sentenceOf(up(...production))).toMatch(
+      /secrets?.*postgres_password|postgres_password.*(not exist|no such file)/s,
+    )
+  }, 60_000)
+
+  it('in production refuses the password that everybody knows', async () => {
+    await writeSecrets('likewise')
+    expect(await sentenceOf(up(...production))).toMatch(/migrate.*exit 1/)
+    expect(await compose(env, 'logs', 'migrate')).toMatch(
+      /CATALOG_DATABASE_URL .* has the password of docker-compose.yml/,
+    )
+  }, 120_000)
+
+  it('says which URL has a wrong password', async () => {
+    await writeSecrets('right', 'wrong')
+    expect(await sentenceOf(up(...production))).toMatch(/migrate.*exit 1/)
+    const said = await compose(env, 'logs', 'migrate')
+    expect(said).toMatch(
+      /The database of CATALOG_DATABASE_URL cannot be used: .*password authentication failed/,
+    )
+    expect(said).not.toMatch(/\n\s+at |wrong@/)
+  }, 120_000)
+
+  it('names the port that is taken', async () => {
+    const taken = createServer().listen(Number(env['LIKEWISE_KAFKA_PORT']), '127.0.0.1')
+    await once(taken, 'listening')
+    const said = await sentenceOf(up()).finally(() => taken.close())
+    expect(said).toMatch(
+      new RegExp(`${env['LIKEWISE_KAFKA_PORT']}.*(address already in use|already allocated)`),
+    )
+  }, 120_000)
+
+  it('does not touch a volume of an older PostgreSQL, and says what it is', async () => {
+    const makeOld =
+      'mkdir -p /var/lib/postgresql/18/docker && cd /var/lib/postgresql/18/docker && echo 17 > PG_VERSION && chown -R postgres . && chmod 700 .'
+    await compose(env, 'run', '--rm', '--no-deps', '--entrypoint', 'sh', 'postgres', '-c', makeOld)
+    expect(await sentenceOf(up())).toMatch(/postgres.*(exited|unhealthy)/)
+    expect(await compose(env, 'logs', 'postgres')).toMatch(
+      /not compatible with this version|initialized by PostgreSQL version 17/,
+    )
+  }, 120_000)
+})
