@@ -15,7 +15,7 @@ export function requireNode() {
   process.exit(1)
 }
 
-export async function prepare() {
+export async function prepare(...compilerOptions) {
   requireNode()
   if (isOlder('node_modules/.package-lock.json', 'package-lock.json')) {
     // No install script is needed, and some would try to download: see docs/development.md.
@@ -37,7 +37,8 @@ export async function prepare() {
     ])
     writeFileSync(join(root, stamp), made)
   }
-  await step('building', process.execPath, ['node_modules/typescript/bin/tsc', '-b', 'tsconfig.build.json'])
+  const compiler = ['node_modules/typescript/bin/tsc', '-b', 'tsconfig.build.json', ...compilerOptions]
+  await step('building', process.execPath, compiler)
 }
 
 /** Runs a command whose words are shown only if it fails. */

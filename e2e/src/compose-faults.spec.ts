@@ -64,7 +64,7 @@ describe('docker compose up', () => {
     })
     const published = await compose(env, 'ps', '--format', '{{.Service}} {{.Ports}}')
     expect(published.split('\n').filter((line) => line.includes('->'))).toEqual([
-      expect.stringMatching(`^nginx 127.0.0.1:${env['LIKEWISE_PORT']}->8080/tcp`),
+      expect.stringMatching(`^nginx (80/tcp, )?127.0.0.1:${env['LIKEWISE_PORT']}->8080/tcp$`),
     ])
     const inspected = await compose(
       env,
@@ -111,9 +111,10 @@ describe('docker compose up', () => {
   }, 120_000)
 
   it('does not touch a volume of an older PostgreSQL, and says what it is', async () => {
-    const makeOld =
-      'mkdir -p /var/lib/postgresql/18/docker && cd /var/lib/postgresql/18/docker && echo 17 > PG_VERSION && chown -R postgres . && chmod 700 .'
-    await compose(env, 'run', '--rm', '--no-deps', '--entrypoint', 'sh', 'postgres', '-c', makeOld)
+    await compose(env, 'up', '-d', '--wait', 'postgres')
+    const makeOld = 'echo 17 > /var/lib/postgresql/18/docker/PG_VERSION'
+    await compose(env, 'exec', '--user', 'postgres', 'postgres', 'sh', '-c', makeOld)
+    await compose(env, 'stop', 'postgres')
     expect(await sentenceOf(up())).toMatch(/postgres.*(exited|unhealthy)/)
     expect(await compose(env, 'logs', 'postgres')).toMatch(
       /not compatible with this version|initialized by PostgreSQL version 17/,
