@@ -15,6 +15,15 @@ import { eventually, freePorts } from './system.ts'
 const noServers = { CATALOG_DATABASE_URL: '', METRICS_DATABASE_URL: '', KAFKA_BROKERS: '' }
 const nobody = 'postgres://nobody:secret-canary@127.0.0.1:9/none'
 
+/** Every process started here, so that a test that fails leaves none behind. */
+const runs: Run[] = []
+afterEach(async () => {
+  for (const { child, code } of runs.splice(0)) {
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM')
+    await code
+  }
+}, 60_000)
+
 interface Run {
   child: ChildProcess
   words: () => string
@@ -34,7 +43,9 @@ function runCommand([command, ...args]: [string, ...string[]], env: Record<strin
   let words = ''
   child.stdout.on('data', (chunk: Buffer) => (words += chunk.toString()))
   child.stderr.on('data', (chunk: Buffer) => (words += chunk.toString()))
-  return { child, words: () => words, code: once(child, 'close').then(([code]) => code as number | null) }
+  const code = once(child, 'close').then(([status]) => status as number | null)
+  runs.push({ child, words: () => words, code })
+  return { child, words: () => words, code }
 }
 
 const apps = ['like-api', 'outbox-relay', 'metrics-consumer', 'metrics-api']
@@ -67,7 +78,6 @@ describe('a service that cannot start says why in one sentence and exits 1', () 
 describe('npm start', () => {
   let home: string
   let env: Record<string, string>
-  const started: Run[] = []
 
   beforeAll(async () => {
     home = await mkdtemp(join(tmpdir(), 'likewise-start-'))
@@ -81,16 +91,9 @@ describe('npm start', () => {
       CONSUMER_PORT: String(ports['metrics-consumer']),
     }
   })
-  afterEach(async () => {
-    for (const { child, code } of started.splice(0)) {
-      child.kill('SIGTERM')
-      await code
-    }
-  }, 60_000)
   afterAll(() => removeHome(home))
 
   async function start(args: string[] = [], one = run('scripts/start.mjs', env, args)): Promise<Run> {
-    started.push(one)
     await eventually(
       async () => one.words().includes('likewise is ready') || one.child.exitCode !== null,
       120_000,
@@ -130,7 +133,6 @@ describe('npm start', () => {
   it('begun twice at once refuses one of them, and stops the other while it still starts', async () => {
     await writeFile(claim(), '{"pid":2,"startTime":"of a run that was killed"}')
     const both = [run('scripts/start.mjs', env), run('scripts/start.mjs', env)]
-    started.push(...both)
     const refused = await Promise.race(both.map(async (one) => one.code.then(() => one)))
     expect(await refused.code).toBe(1)
     expect(refused.words()).toMatch(/already running\. .* process \d+/)
@@ -151,7 +153,6 @@ describe('npm start', () => {
     const logBytes = () => statSync(log, { throwIfNoEntry: false })?.size ?? 0
     const before = logBytes()
     const one = run('scripts/start.mjs', { ...env, LIKEWISE_SERVERS: 'embedded' }) // whose processes can be stopped
-    started.push(one)
     // By its first words java minds SIGTERM; until then it can die of one even while it is being stopped.
     await eventually(async () => logBytes() > before, 60_000)
     const record = await readFile(join(home, 'run', 'kafka.json'), 'utf8')
@@ -197,7 +198,6 @@ describe('npm start', () => {
     expect((await sendLike(`http://127.0.0.1:${env['LIKE_API_PORT']}`, 2, 100)).status).toBe(201)
     first.child.kill('SIGKILL')
     await first.code
-    started.splice(0)
     await start(['--consumers', '1', '--relays', '1', '--like-apis', '1'])
     await eventually(async () => ((await metricsOf(100)) as { likeCount: number }).likeCount === 2)
   }, 240_000)
@@ -222,6 +222,7 @@ describe('npm start', () => {
         CATALOG_DATABASE_URL: nobody,
         METRICS_DATABASE_URL: nobody,
         KAFKA_BROKERS: '127.0.0.1:9',
+        LIKEWISE_SERVERS: '',
       }
       const { code, words } = run(file, { ...env, ...servers }, args)
       expect(await code).toBe(1)
