@@ -26,6 +26,7 @@ RUN test -n "${APP}" || { echo 'Say which app: --build-arg APP=like-api (a folde
 RUN --mount=type=cache,target=/root/.npm \
     npm ci --omit=dev --omit=optional --omit=peer --ignore-scripts --no-audit --no-fund --loglevel=error -w @likewise/${APP} \
  && npm sbom --package-lock-only --sbom-format=cyclonedx --omit=dev -w @likewise/${APP} > sbom.cdx.json \
+ && rm .npmrc \
  && find node_modules/@prisma/client/runtime -name 'query_compiler_*' ! -name '*_small_bg.postgresql.*' -delete \
  && find node_modules \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' \) -type f -delete
 
@@ -59,6 +60,7 @@ COPY --from=code /code ./
 WORKDIR /likewise/apps/${APP}
 USER node
 EXPOSE 8080
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["node", "/likewise/healthcheck.mjs"]
+# Unhealthy after two minutes: an outage of a server is waited out, and `up --wait` gives up on what is unhealthy.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=12 CMD ["node", "/likewise/healthcheck.mjs"]
 # The flags keep garbage from piling up: docs/development.md, "Memory of a service".
 ENTRYPOINT ["node", "--max-semi-space-size=2", "--heap-growing-percent=50", "--disable-warning=TimeoutNegativeWarning", "dist/main.js"]

@@ -5,21 +5,23 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Failure } from '@likewise/service'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
-import { compose } from './demo/compose-stack.ts'
+import { cleanComposeEnv, compose, docker } from './demo/compose-stack.ts'
 import { sendLike } from './likes.ts'
 import { eventually, freePorts } from './system.ts'
 
 let env: Record<string, string | undefined>
 let secrets: string
+let volumesBefore: string
 const production = ['-f', 'docker-compose.yml', '-f', 'docker-compose.production.yml']
 const url = (password: string) => `postgres://likewise:${password}@postgres:5432/likewise`
 
 beforeEach(async () => {
+  volumesBefore = await docker(process.env, 'volume', 'ls', '-q')
   const ports = await freePorts()
   secrets = await mkdtemp(join(tmpdir(), 'likewise-secrets-'))
   env = {
     ...process.env,
-    NODE_OPTIONS: undefined,
+    ...cleanComposeEnv,
     COMPOSE_PROJECT_NAME: `likewise-faults-${process.pid}`,
     LIKEWISE_SECRETS: secrets,
     LIKEWISE_PORT: String(ports['like-api']),
@@ -30,8 +32,15 @@ beforeEach(async () => {
 })
 /** Whatever went wrong, `down` removes it. */
 afterEach(async () => {
+  await compose(env, 'down', '--timeout', '5')
+  const project = `label=com.docker.compose.project=${env['COMPOSE_PROJECT_NAME']}`
+  expect(await docker(env, 'ps', '-aq', '--filter', project)).toBe('')
+  expect(await docker(env, 'network', 'ls', '-q', '--filter', project)).toBe('')
+  const anonymous = (await docker(env, 'volume', 'ls', '-q'))
+    .split('\n')
+    .filter((name) => /^[0-9a-f]{64}$/.test(name))
+  expect(anonymous.filter((name) => !volumesBefore.includes(name))).toEqual([])
   await compose(env, 'down', '-v', '--timeout', '5')
-  expect((await compose(env, 'ps', '-aq')).trim()).toBe('')
   await rm(secrets, { recursive: true })
 }, 60_000)
 
@@ -45,7 +54,8 @@ async function writeSecrets(password: string, urlPassword = password): Promise<v
     await writeFile(join(secrets, name), text, { mode: 0o644 })
 }
 
-const up = (...files: string[]) => compose(env, ...files, 'up', '-d', '--wait', '--no-build')
+const up = (...files: string[]) =>
+  compose(env, ...files, 'up', '-d', '--wait', '--wait-timeout', '90', '--no-build')
 const sentenceOf = async (work: Promise<string>): Promise<string> =>
   work.then(
     () => 'it came up',

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
 import { brokerOutage } from './demo/broker-outage.ts'
-import { compose, composeStack } from './demo/compose-stack.ts'
+import { cleanComposeEnv, compose, composeStack, docker } from './demo/compose-stack.ts'
 import { type DemoContext, openContext } from './demo/context.ts'
 import { duplicates } from './demo/duplicates.ts'
 import { scaleOut } from './demo/scale-out.ts'
@@ -24,7 +24,7 @@ beforeAll(async () => {
   const ports = await freePorts()
   env = {
     ...process.env,
-    NODE_OPTIONS: undefined,
+    ...cleanComposeEnv,
     COMPOSE_PROJECT_NAME: `likewise-test-${process.pid}`,
     LIKEWISE_PORT: String(ports['like-api']),
     LIKEWISE_METRICS_PORT: String(ports['metrics-api']),
@@ -42,9 +42,33 @@ beforeAll(async () => {
   await up()
 }, 300_000)
 afterAll(async () => {
-  await close()
+  await close().catch(() => undefined) // the stack goes down in any case
   await dc('down', '-v', '--timeout', '20')
 }, 120_000)
+
+interface Container {
+  Name: string
+  State: { StartedAt: string }
+  HostConfig: {
+    CapDrop: string[]
+    SecurityOpt: string[]
+    ReadonlyRootfs: boolean
+    Memory: number
+    PortBindings: Record<string, { HostIp: string }[]> | null
+  }
+}
+
+async function inspect(...services: string[]): Promise<Container[]> {
+  const ids = (await dc('ps', '-q', ...services)).trim().split('\n')
+  return JSON.parse(await docker(env, 'inspect', ...ids)) as Container[]
+}
+
+/** Kills the service as a crash would, from inside of its container. */
+const killMain = `
+  const { readdirSync, readFileSync } = require('fs')
+  const commandOf = (pid) => readFileSync('/proc/' + pid + '/cmdline', 'utf8')
+  for (const pid of readdirSync('/proc').filter((name) => /^\\d+$/.test(name)))
+    if (commandOf(pid).startsWith('node') && commandOf(pid).includes('dist/main.js')) process.kill(pid, 'SIGKILL')`
 
 const isOk = ({ status = 0 }: Answer): boolean => status >= 200 && status < 300
 let lastUser = 0
@@ -81,14 +105,30 @@ describe('docker compose', () => {
       'postgres healthy',
     ])
     for (const service of ['like-api', 'outbox-relay', 'metrics-consumer', 'metrics-api']) {
+      const tries = "console.log(process.getuid() > 0); require('fs').writeFileSync('/tmp/x', ''); " // then read-only
       const may = await dc(
         'exec',
         service,
         'node',
         '-e',
-        "console.log(process.getuid() > 0); require('fs').writeFileSync('/tmp/x', ''); require('fs').writeFileSync('x', '')",
+        `${tries}require('fs').writeFileSync('x', '')`,
       ).catch(String)
       expect(may).toMatch(/EROFS/)
+      expect(await dc('exec', service, 'node', '-p', 'process.getuid() > 0')).toBe('true\n')
+    }
+    for (const { HostConfig, Name } of await inspect()) {
+      const { CapDrop, SecurityOpt, ReadonlyRootfs, Memory, PortBindings } = HostConfig
+      expect({ Name, CapDrop, SecurityOpt, ReadonlyRootfs, hasLimit: Memory > 0 }).toEqual({
+        Name,
+        CapDrop: ['ALL'],
+        SecurityOpt: ['no-new-privileges:true'],
+        ReadonlyRootfs: true,
+        hasLimit: true,
+      })
+      const addresses = Object.values(PortBindings ?? {}).flatMap((ports) =>
+        ports.map(({ HostIp }) => HostIp),
+      )
+      expect(addresses.filter((address) => address !== '127.0.0.1')).toEqual([])
     }
   }, 60_000)
 
@@ -105,6 +145,7 @@ describe('docker compose', () => {
   }, 180_000)
 
   it('scales each service under load without a restart of nginx, and no request notices', async () => {
+    const [nginx] = await inspect('nginx')
     const sent = await loadDuring(() =>
       up(
         '--no-recreate',
@@ -117,8 +158,13 @@ describe('docker compose', () => {
       ),
     )
     expect(sent.every(isOk)).toBe(true)
+    await spread(60, 8, async () => void sent.push(await sendLike(url, (lastUser += 1), 1_000)))
+    const metrics = "fetch('http://127.0.0.1:8080/metrics').then((r) => r.text()).then(console.log)"
+    const third = await dc('exec', '--index', '3', 'like-api', 'node', '-e', metrics)
+    expect(third).toMatch(/likewise_http_request_duration_seconds_count\{[^}]*likes[^}]*\} [1-9]/)
     const back = await loadDuring(() => up('--no-recreate'))
-    expect(back.some(isOk)).toBe(true)
+    expect(back.every(isOk)).toBe(true)
+    expect((await inspect('nginx')).map(({ State }) => State)).toEqual([nginx?.State])
   }, 300_000)
 
   it.each(['like-api', 'outbox-relay', 'metrics-consumer', 'metrics-api', 'nginx'])(
@@ -129,9 +175,18 @@ describe('docker compose', () => {
         await up()
       })
       if (!['like-api', 'nginx'].includes(service)) expect(sent.every(isOk)).toBe(true)
+      expect(isOk(await sendLike(url, (lastUser += 1), 1_000))).toBe(true)
     },
     300_000,
   )
+
+  it('starts a process again that died by itself', async () => {
+    const started = async () => (await inspect('metrics-api'))[0]?.State.StartedAt
+    const before = await started()
+    await dc('exec', 'metrics-api', 'node', '-e', killMain).catch(() => undefined) // dies with it
+    await eventually(async () => (await started()) !== before, 60_000)
+    await up()
+  }, 120_000)
 
   it('takes likes while Kafka is stopped (I7) and publishes them when it is back (I6)', async () => {
     const sent = await loadDuring(async () => {
@@ -154,7 +209,7 @@ describe('docker compose', () => {
   }, 300_000)
 
   it('keeps its promises through a rolling restart of everything', async () => {
-    await loadDuring(async () => {
+    const sent = await loadDuring(async () => {
       for (const service of [
         'metrics-consumer',
         'outbox-relay',
@@ -168,6 +223,8 @@ describe('docker compose', () => {
         await up()
       }
     })
+    expect(sent.filter(isOk).length).toBeGreaterThan(sent.length / 2)
+    expect(isOk(await sendLike(url, (lastUser += 1), 1_000))).toBe(true)
   }, 300_000)
 
   it('keeps the order of each (user, product), counted once, to the end (I1 to I4)', async () => {

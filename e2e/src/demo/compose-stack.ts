@@ -21,9 +21,19 @@ export function composeStack(env: Env): Omit<ContextOptions, 'narrate' | 'signal
   }
 }
 
+/** What of a shell would change which project and which files are meant. */
+export const cleanComposeEnv: Env = {
+  NODE_OPTIONS: undefined,
+  COMPOSE_FILE: undefined,
+  COMPOSE_PROFILES: undefined,
+  POSTGRES_PASSWORD: undefined,
+}
+
 /** Runs `docker compose …` on the project; its complaints become the Failure's sentence. */
-export async function compose(env: Env, ...args: string[]): Promise<string> {
-  const child = spawn('docker', ['compose', ...args], {
+export const compose = (env: Env, ...args: string[]): Promise<string> => docker(env, 'compose', ...args)
+
+export async function docker(env: Env, ...args: string[]): Promise<string> {
+  const child = spawn('docker', args, {
     cwd: workspaceRoot,
     env,
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -37,7 +47,7 @@ export async function compose(env: Env, ...args: string[]): Promise<string> {
   })
   if (code === 0) return said
   const why = code === null ? 'there is no docker on this machine' : complained.trim().slice(-2_000)
-  throw new Failure('MISSING_TOOL', `docker compose ${args.join(' ')} failed: ${why}`)
+  throw new Failure('MISSING_TOOL', `docker ${args.join(' ')} failed: ${why}`)
 }
 
 /** Whether the stack of docker-compose.yml runs here. */
