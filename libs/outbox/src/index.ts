@@ -2,3 +2,12 @@ export { type NewEvent, enqueue, enqueueRows } from './enqueue.ts'
 export { type Relay, type RelayLimits, type RelayOptions, startRelay } from './relay.ts'
 export type { OutboxEvent } from './page.ts'
 export { type ShardBacklog, readBacklog } from './backlog.ts'
+export {
+  type ParkedAction,
+  type ParkedEvent,
+  type ParkedSelection,
+  countParked,
+  discard,
+  listParked,
+  redrive,
+} from './parked.ts'

@@ -13,7 +13,8 @@ export interface PageLimits {
   readonly pageBytesMax: number
 }
 
-interface Row {
+/** An event as it is stored; `eventOf` makes it one. */
+export interface Row {
   seq: bigint
   id: string
   eventType: string
@@ -26,7 +27,7 @@ interface Row {
   createdAt: string
 }
 
-const columns = sql`seq, id::text as id, event_type as "eventType", aggregate_id as "aggregateId", topic,
+export const eventColumns = sql`seq, id::text as id, event_type as "eventType", aggregate_id as "aggregateId", topic,
   partition_key as "partitionKey", payload::text as payload, traceparent, headers::text as headers,
   to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as "createdAt"`
 
@@ -72,8 +73,8 @@ export async function readPage(
   const some = sql`and ${visible} order by seq limit ${limit}`
   const rows = await db.query<Row>(
     hasNoLateRows(window)
-      ? sql`select ${columns} from ${fresh} ${some}`
-      : sql`(select ${columns} from ${fresh} ${some}) union all (select ${columns} from ${late} ${some})
+      ? sql`select ${eventColumns} from ${fresh} ${some}`
+      : sql`(select ${eventColumns} from ${fresh} ${some}) union all (select ${eventColumns} from ${late} ${some})
             order by seq limit ${limit}`,
   )
   return cutToBytes(rows, limits.pageBytesMax).map(eventOf)
@@ -89,7 +90,7 @@ const hasNoLateRows = ({ fromSnapshot }: Window): boolean => fromSnapshot.endsWi
 const rowBytes = 450
 
 /** At least one row, so that an event larger than the limit still gets its turn (and the broker's answer). */
-function cutToBytes(rows: readonly Row[], bytesMax: number): readonly Row[] {
+export function cutToBytes<R extends Row>(rows: readonly R[], bytesMax: number): readonly R[] {
   let bytes = 0
   const end = rows.findIndex((row) => (bytes += wireBytes(row)) > bytesMax)
   return end === -1 ? rows : rows.slice(0, Math.max(1, end))
@@ -99,7 +100,7 @@ function wireBytes({ payload, headers, partitionKey }: Row): number {
   return Buffer.byteLength(payload) + Buffer.byteLength(headers ?? '') + 2 * partitionKey.length + rowBytes
 }
 
-function eventOf(row: Row): OutboxEvent {
+export function eventOf(row: Row): OutboxEvent {
   return {
     ...row,
     seq: String(row.seq),

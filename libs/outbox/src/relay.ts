@@ -1,11 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import type { Database } from '@likewise/database'
 import { Failure, type Logger, type Telemetry, backoffMs, pause } from '@likewise/service'
-import { type HeldLease, buildLeases } from './leases.ts'
+import { type HeldLease, type Leases, buildLeases } from './leases.ts'
 import type { OutboxEvent } from './page.ts'
+import { readMarkedShards } from './parked.ts'
+import { moveParked } from './redrive.ts'
 import { type ShardContext, publishWindow } from './shard.ts'
 import { relayTelemetry } from './telemetry.ts'
-import { type Window, nextWindows } from './window.ts'
+import { nextWindows } from './window.ts'
 
 export interface RelayLimits {
   /** Rows and bytes of one page, that is of one send to the broker. */
@@ -58,7 +60,15 @@ export function startRelay(options: RelayOptions): Relay {
   }
   const { leaseMs, pollMinMs, pollMaxMs, backoffBaseMs: baseMs, backoffCapMs: capMs } = limits
   const leases = buildLeases({ db: options.leaseDb ?? db, owner, leaseMs, log, telemetry, fail })
-  const context: ShardContext = { ...options, owner, telemetry, leases, stopping: stopping.signal }
+  const marks = watchMarks(db, leases)
+  const context: ShardContext = {
+    ...options,
+    owner,
+    telemetry,
+    leases,
+    stopping: stopping.signal,
+    isInterrupted: marks.has,
+  }
   const work = shardWork(context, waitFor)
 
   async function poll(): Promise<number> {
@@ -79,8 +89,20 @@ export function startRelay(options: RelayOptions): Relay {
 
   async function workOn(idle: readonly HeldLease[]): Promise<number> {
     const windows = await nextWindows(db, owner, idle)
-    windows.forEach(work.begin)
+    for (const window of windows) work.begin(window.shard, () => publishWindow(context, window))
     return windows.length
+  }
+
+  /** Parked events that somebody wants moved come before the window of their shard. */
+  async function moveMarked(): Promise<void> {
+    await marks.refresh()
+    for (const { shard } of leases
+      .usable()
+      .filter(({ shard }) => marks.has(shard) && !work.busy.has(shard))) {
+      work.begin(shard, async () => {
+        if (await moveParked(context, shard)) marks.done(shard)
+      })
+    }
   }
 
   /** An outage of the database is waited out; anything else is a bug and ends the service. */
@@ -95,6 +117,7 @@ export function startRelay(options: RelayOptions): Relay {
     while (!stopping.signal.aborted) {
       await leases.giveBackIdle(work.busy)
       try {
+        await moveMarked()
         const found = await poll()
         failures = 0
         waitMs = found > 0 ? pollMinMs : Math.min(waitMs * 2, pollMaxMs)
@@ -124,17 +147,46 @@ export function startRelay(options: RelayOptions): Relay {
   }
 }
 
-/** Publishes windows, one of a shard at a time. `busy` holds the shards that are worked on. */
+// A person waits for it, but a query on every poll would cost more than it is worth.
+const marksEveryMs = 1_000
+
+/**
+ * The shards in which parked events are to be moved. A shard that is newly held is always looked at once: whoever had it
+ * before may have been killed in the middle of a key.
+ */
+function watchMarks(db: Database, leases: Leases) {
+  const marked = new Set<number>()
+  const epochs = new Map<number, bigint>()
+  let nextMs = 0
+
+  return {
+    has: (shard: number): boolean => marked.has(shard),
+    done: (shard: number): void => void marked.delete(shard),
+    async refresh(): Promise<void> {
+      if (performance.now() < nextMs) return
+      nextMs = performance.now() + marksEveryMs
+      const held = leases.usable()
+      if (held.length === 0) return
+      for (const { shard, epoch } of held) {
+        if (epochs.get(shard) !== epoch) marked.add(shard)
+        epochs.set(shard, epoch)
+      }
+      const shards = held.map(({ shard }) => shard)
+      for (const shard of await readMarkedShards(db, shards)) marked.add(shard)
+    },
+  }
+}
+
+/** One piece of work per shard at a time. `busy` holds the shards that are worked on. */
 function shardWork(context: ShardContext, waitFor: (error: unknown) => void) {
   const { backoffBaseMs: baseMs, backoffCapMs: capMs } = context.limits
   const busy = new Map<number, Promise<void>>()
   const failuresOf = new Map<number, number>()
 
   /** The shard stays busy through its backoff: a page that cannot be settled must not be sent again at once. */
-  async function publish(window: Window): Promise<void> {
-    const { shard } = window
+  async function run(shard: number, work: () => Promise<void>): Promise<void> {
     try {
-      await publishWindow(context, window)
+      await work()
       failuresOf.delete(shard)
     } catch (error) {
       waitFor(error)
@@ -146,5 +198,8 @@ function shardWork(context: ShardContext, waitFor: (error: unknown) => void) {
     }
   }
 
-  return { busy, begin: (window: Window): void => void busy.set(window.shard, publish(window)) }
+  return {
+    busy,
+    begin: (shard: number, work: () => Promise<void>): void => void busy.set(shard, run(shard, work)),
+  }
 }

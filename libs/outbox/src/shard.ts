@@ -1,10 +1,12 @@
 import type { Database } from '@likewise/database'
 import { Failure, type Logger, backoffMs, pause } from '@likewise/service'
+import { type Delivered, type HeldBack, deliver } from './delivery.ts'
 import type { Leases } from './leases.ts'
 import { type OutboxEvent, readPage } from './page.ts'
+import { readHeldBack } from './parked.ts'
 import type { RelayLimits } from './relay.ts'
 import type { RelayTelemetry } from './telemetry.ts'
-import { type Holder, type Window, isDone, recordAttempt, settle } from './window.ts'
+import { type Holder, type OpenedWindow, type Window, isDone, recordAttempt, settle } from './window.ts'
 
 export interface ShardContext {
   readonly db: Database
@@ -15,81 +17,118 @@ export interface ShardContext {
   readonly telemetry: RelayTelemetry
   readonly leases: Leases
   readonly stopping: AbortSignal
+  /** True when parked events of the shard are to be moved: the window is left at its next page, and gone on with after. */
+  readonly isInterrupted: (shard: number) => boolean
 }
+
+/** A refused event is tried so often before it is parked: a broker whose settings are being changed is no reason. */
+export const refusalsMax = 3
 
 /**
  * Publishes one window of one shard, page by page: at most one page is unacknowledged, and the next one is read
  * while it is on its way.
  * It returns at the window's end, or earlier when the relay stops or the shard is no longer its own; the cursor tells.
+ *
+ * What is held back is read after the window, never before: whoever parks or frees a key moves the cursor in the same
+ * statement. So if somebody did in between, our first step fails; and if nobody did, it is as it was at the cursor.
  */
-export async function publishWindow(context: ShardContext, opened: Window): Promise<void> {
-  const { db, leases, limits, telemetry } = context
-  const epoch = leases.epochOf(opened.shard)
-  if (epoch === undefined) return
-  const holder: Holder = { owner: context.owner, epoch }
-  let window = opened
-  let page = await readPage(db, window, window.afterSeq, limits)
-  while (!isDone(window)) {
-    if (context.stopping.aborted || leases.wantsBack(window.shard)) return
+export async function publishWindow(context: ShardContext, opened: OpenedWindow): Promise<void> {
+  const { db, limits } = context
+  const cursor = holdCursor(context, opened)
+  if (cursor === null) return
+  const { shard } = opened
+  const heldBack = opened.holdsBack ? await readHeldBack(db, shard) : nothingHeldBack()
+  let page = await readPage(db, cursor.at(), cursor.at().afterSeq, limits)
+  while (!isDone(cursor.at())) {
+    if (cursor.mustLeave() || context.isInterrupted(shard)) return
     const last = page.at(-1)
-    if (!last) throw gap(window)
+    if (!last) throw gap(cursor.at())
     const lastSeq = BigInt(last.seq)
-    const nextPage = lastSeq < window.lastSeq ? readPage(db, window, lastSeq, limits) : Promise.resolve([])
+    const nextPage =
+      lastSeq < opened.lastSeq ? readPage(db, cursor.at(), lastSeq, limits) : Promise.resolve([])
     nextPage.catch(() => undefined) // awaited below; until then a failure must not count as unhandled
-    const published = await publishPage(context, holder, window, page)
-    if (published === null) return
-    const { acknowledged } = published
-    const settled = await settle(db, holder, published.window, BigInt(acknowledged.at(-1)?.seq ?? 0))
-    if (!settled) {
-      telemetry.fencedWrites.inc()
-      return
+    const delivered = await cursor.deliver(page, heldBack, refusalsMax)
+    if (delivered === null) return
+    const { done, parked } = delivered
+    const afterSeq = BigInt(page[done - 1]?.seq ?? 0)
+    if (!(await cursor.step((holder, at) => settle(db, holder, at, afterSeq, parked)))) return
+    for (const { seq, reason, detail } of parked) {
+      context.telemetry.parked.inc({ reason })
+      context.log.warn({ shard, seq, reason, detail }, 'event parked')
     }
-    window = settled
-    page = acknowledged.length < page.length ? page.slice(acknowledged.length) : await nextPage
+    page = done < page.length ? page.slice(done) : await nextPage
   }
 }
 
+export const nothingHeldBack = (): HeldBack => ({ keys: new Set(), discarded: new Set() })
+
 /**
- * Sends a page until the broker has it. Kafka refuses a page as a whole, so one that is refused is halved: it may only
- * have been too large together.
- *
- * @returns the cursor with its attempts and what of the page was acknowledged; null when the lease is gone.
+ * A shard's cursor in the hands of the relay that holds its lease: each step is a compare-and-set, and one that fails
+ * ends the work. @returns null without a lease.
  */
-async function publishPage(
-  context: ShardContext,
-  holder: Holder,
-  opened: Window,
-  whole: readonly OutboxEvent[],
-): Promise<{ window: Window; acknowledged: readonly OutboxEvent[] } | null> {
-  const { db, limits, log, telemetry, leases, stopping } = context
-  let [window, page] = [opened, whole]
-  for (;;) {
-    if (!leases.current(window.shard, holder.epoch)) return null
-    try {
-      const end = telemetry.publishSeconds.startTimer()
-      await context.publish(page)
-      end()
-      telemetry.published.inc(page.length)
-      log.debug({ shard: window.shard, events: page.length, seq: page.at(-1)?.seq }, 'page published')
-      return { window, acknowledged: page }
-    } catch (error) {
-      if (!(error instanceof Failure)) throw error
-      telemetry.publishFailures.inc({ reason: error.code })
-      if (error.code === 'EVENT_REFUSED' && page.length > 1) {
-        page = page.slice(0, Math.ceil(page.length / 2))
-        continue
-      }
-      log.warn({ err: error, shard: window.shard, attempts: window.attempts + 1 }, 'page not published')
-      const recorded = await recordAttempt(db, holder, window, error.message)
-      if (!recorded) {
-        telemetry.fencedWrites.inc()
-        return null
-      }
-      window = recorded
-      const { backoffBaseMs: baseMs, backoffCapMs: capMs } = limits
-      await pause(backoffMs({ attempt: window.attempts, baseMs, capMs, random: Math.random }), stopping)
-      if (stopping.aborted) return null
+export function holdCursor(context: ShardContext, opened: Window) {
+  const { db, leases, limits, log, telemetry, stopping } = context
+  const { shard } = opened
+  const epoch = leases.epochOf(shard)
+  if (epoch === undefined) return null
+  const holder: Holder = { owner: context.owner, epoch }
+  let [window, isFenced] = [opened, false]
+
+  async function step(move: (holder: Holder, at: Window) => Promise<Window | null>): Promise<boolean> {
+    const moved = await move(holder, window)
+    if (moved === null) {
+      isFenced = true
+      telemetry.fencedWrites.inc()
+      log.warn({ shard, epoch: String(epoch) }, 'cursor moved by another relay')
+      return false
     }
+    window = moved
+    return true
+  }
+
+  /** An outage is waited out, however long; the attempts stand on the cursor, where status shows them. */
+  async function onFailure(error: unknown): Promise<void> {
+    if (!(error instanceof Failure)) throw error
+    log.warn({ err: error, shard, attempts: window.attempts + 1 }, 'page not published')
+    if (!(await step((by, at) => recordAttempt(db, by, at, error.message)))) return
+    const { backoffBaseMs: baseMs, backoffCapMs: capMs } = limits
+    await pause(backoffMs({ attempt: window.attempts, baseMs, capMs, random: Math.random }), stopping)
+  }
+
+  async function publish(events: readonly OutboxEvent[]): Promise<void> {
+    const end = telemetry.publishSeconds.startTimer()
+    try {
+      await context.publish(events)
+    } catch (error) {
+      if (error instanceof Failure) telemetry.publishFailures.inc({ reason: error.code })
+      throw error
+    }
+    end()
+    telemetry.published.inc(events.length)
+    log.debug({ shard, events: events.length, seq: events.at(-1)?.seq }, 'page published')
+  }
+
+  return {
+    at: (): Window => window,
+    step,
+    /** Between two pages: the relay stops, or another relay is to have the shard. */
+    mustLeave: (): boolean => stopping.aborted || leases.wantsBack(shard),
+    deliver: (
+      page: readonly OutboxEvent[],
+      heldBack: HeldBack,
+      attemptsMax: number,
+    ): Promise<Delivered | null> => {
+      // The first send goes out although the relay stops: the page is in hand, and settling it repeats nothing.
+      let sends = 0
+      return deliver(page, heldBack, {
+        publish,
+        isRefusal: (error): error is Failure => error instanceof Failure && error.code === 'EVENT_REFUSED',
+        attemptsMax,
+        onFailure,
+        mayGoOn: () =>
+          !isFenced && leases.current(shard, epoch) !== undefined && (sends++ === 0 || !stopping.aborted),
+      })
+    },
   }
 }
 

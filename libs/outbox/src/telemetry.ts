@@ -15,6 +15,11 @@ export function relayTelemetry(telemetry: Telemetry) {
       'Time from sending a page to its acknowledgement.',
       [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
     ),
+    parked: telemetry.counter(
+      'likewise_outbox_parked_total',
+      'Events parked: refused by the broker, or behind a refused event of their key.',
+      ['reason'],
+    ),
     leasesHeld: telemetry.gauge('likewise_outbox_leases_held', 'Shards this relay holds.'),
     fencedWrites: telemetry.counter(
       'likewise_outbox_fenced_writes_total',

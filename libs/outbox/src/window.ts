@@ -1,4 +1,5 @@
-import { type Queryable, sql } from '@likewise/database'
+import { type Queryable, type Sql, empty, sql } from '@likewise/database'
+import type { Parking } from './delivery.ts'
 
 /** A shard's newest cursor: the window being published, and how far. All numbers are the database's bigints. */
 export interface Window {
@@ -15,6 +16,12 @@ export interface Window {
   readonly attempts: number
 }
 
+/** A window to begin or to go on with. */
+export interface OpenedWindow extends Window {
+  /** Some of the shard's events are parked or were discarded. */
+  readonly holdsBack: boolean
+}
+
 /** Who moves the cursor: an owner is one process start, an epoch one ownership of one shard. */
 export interface Holder {
   readonly owner: string
@@ -25,6 +32,20 @@ export const isDone = (window: Window): boolean => window.afterSeq >= window.las
 
 const columns = sql`shard::int as shard, n, from_snapshot::text as "fromSnapshot", to_snapshot::text as "toSnapshot",
   fresh_seq as "freshSeq", last_seq as "lastSeq", after_seq as "afterSeq", row_count as "rowCount", attempts`
+
+const holdsBack = sql`(
+    exists (select from catalog.outbox_parked as p where p.shard = cursor.shard and p.resolved_at is null) or
+    exists (select from catalog.outbox_parked as p where p.shard = cursor.shard and p.resolution = 'discarded')
+  ) as "holdsBack"`
+
+/** A shard's newest cursor. */
+export async function readCursor(db: Queryable, shard: number): Promise<Window> {
+  const [cursor] = await db.query<Window>(sql`
+    select ${columns} from catalog.outbox_cursors where shard = ${shard}::smallint order by n desc limit 1`)
+  if (!cursor)
+    throw new Error(`Shard ${String(shard)} has no cursor: rows of catalog.outbox_cursors were removed.`)
+  return cursor
+}
 
 /**
  * The windows to work on: of each shard held, the one that is not finished yet, else the next one, opened here. Shards
@@ -49,8 +70,8 @@ export async function nextWindows(
   db: Queryable,
   owner: string,
   leases: readonly { shard: number; epoch: bigint }[],
-): Promise<Window[]> {
-  return db.query<Window>(sql`
+): Promise<OpenedWindow[]> {
+  return db.query<OpenedWindow>(sql`
     with newest as (
       select cursor.*, lease.owner as holder, lease.epoch as held_epoch
       from unnest(${leases.map((l) => l.shard)}::smallint[], ${leases.map((l) => l.epoch)}::bigint[])
@@ -83,13 +104,13 @@ export async function nextWindows(
       on conflict do nothing
       returning *
     )
-    select ${columns} from opened
+    select ${columns}, ${holdsBack} from opened as cursor
     union all
-    select ${columns} from newest where after_seq < last_seq`)
+    select ${columns}, ${holdsBack} from newest as cursor where after_seq < last_seq`)
 }
 
 /**
- * Moves the cursor behind a page that Kafka has acknowledged.
+ * Moves the cursor behind a page that is done with: acknowledged by Kafka, or parked in this same statement.
  *
  * @returns the new cursor, or null when the compare-and-set failed: another owner, another epoch, or n + 1 taken.
  *   The caller then knows nothing and reads the cursor again.
@@ -99,8 +120,9 @@ export async function settle(
   holder: Holder,
   window: Window,
   afterSeq: bigint,
+  parked: readonly Parking[] = [],
 ): Promise<Window | null> {
-  return step(db, holder, window, { afterSeq, attempts: 0, lastError: null })
+  return step(db, { holder, window, afterSeq, effects: parkingsOf(parked) })
 }
 
 /** Records a failed attempt on the cursor, where `outbox_status` shows it; the window stays where it is. */
@@ -110,32 +132,95 @@ export async function recordAttempt(
   window: Window,
   error: string,
 ): Promise<Window | null> {
-  const lastError = error.slice(0, 500)
-  return step(db, holder, window, { afterSeq: window.afterSeq, attempts: window.attempts + 1, lastError })
+  const failed = { attempts: window.attempts + 1, lastError: error.slice(0, 500) }
+  return step(db, { holder, window, afterSeq: window.afterSeq, failed })
+}
+
+/** Moves what is parked: the cursor stays where it is, but its step keeps everybody else from doing the same. */
+export async function resolveParked(
+  db: Queryable,
+  holder: Holder,
+  window: Window,
+  moved: { redriven: readonly string[]; refused: readonly Parking[]; discardMarked?: boolean },
+): Promise<Window | null> {
+  return step(db, { holder, window, afterSeq: window.afterSeq, effects: movesOf(moved) })
 }
 
 // The log of a shard is kept this long: enough to see what happened last, few enough rows that reading stays flat.
 const cursorsKept = 50n
 
+interface Step {
+  holder: Holder
+  window: Window
+  afterSeq: bigint
+  failed?: { attempts: number; lastError: string }
+  /** More statements of the same one, which take their condition from `stepped`: no step, no effect. */
+  effects?: Sql
+}
+
 async function step(
   db: Queryable,
-  holder: Holder,
-  window: Window,
-  next: { afterSeq: bigint; attempts: number; lastError: string | null },
+  { holder, window, afterSeq, failed, effects }: Step,
 ): Promise<Window | null> {
   const rows = await db.query<Window>(sql`
     with trimmed as (
       delete from catalog.outbox_cursors where shard = ${window.shard}::smallint and n < ${window.n - cursorsKept}
-    )
-    insert into catalog.outbox_cursors (shard, n, from_snapshot, to_snapshot, first_seq, fresh_seq, last_seq,
-                                        after_seq, row_count, attempts, last_error, owner, epoch)
-    select c.shard, c.n + 1, c.from_snapshot, c.to_snapshot, c.first_seq, c.fresh_seq, c.last_seq,
-           ${next.afterSeq}, c.row_count, ${next.attempts}::int, ${next.lastError}, lease.owner, lease.epoch
-    from catalog.outbox_cursors as c
-    join catalog.outbox_leases as lease
-      on lease.shard = c.shard and lease.owner = ${holder.owner}::uuid and lease.epoch = ${holder.epoch}
-    where c.shard = ${window.shard}::smallint and c.n = ${window.n}
-    on conflict do nothing
-    returning ${columns}`)
+    ), stepped as (
+      insert into catalog.outbox_cursors (shard, n, from_snapshot, to_snapshot, first_seq, fresh_seq, last_seq,
+                                          after_seq, row_count, attempts, last_error, owner, epoch)
+      select c.shard, c.n + 1, c.from_snapshot, c.to_snapshot, c.first_seq, c.fresh_seq, c.last_seq,
+             ${afterSeq}, c.row_count, ${failed?.attempts ?? 0}::int, ${failed?.lastError ?? null}, lease.owner, lease.epoch
+      from catalog.outbox_cursors as c
+      join catalog.outbox_leases as lease
+        on lease.shard = c.shard and lease.owner = ${holder.owner}::uuid and lease.epoch = ${holder.epoch}
+      where c.shard = ${window.shard}::smallint and c.n = ${window.n}
+      on conflict do nothing
+      returning *
+    )${effects ?? empty}
+    select ${columns} from stepped`)
   return rows[0] ?? null
+}
+
+const parkingRows = (parkings: readonly Parking[]): Sql => sql`unnest(
+    ${parkings.map(({ seq }) => BigInt(seq))}::bigint[], ${parkings.map(({ reason }) => reason)}::text[],
+    ${parkings.map(({ detail }) => detail.slice(0, 2_000))}::text[], ${parkings.map(({ attempts }) => attempts)}::int[]
+  ) as parking(seq, reason, detail, attempts)`
+
+/**
+ * An event that was redriven once, and comes by again in a republish, is parked again; one that is parked already, stays.
+ */
+function parkingsOf(parkings: readonly Parking[]): Sql {
+  if (parkings.length === 0) return empty
+  return sql`, parked as (
+      insert into catalog.outbox_parked as p (seq, id, shard, aggregate_type, aggregate_id, event_type, topic,
+        partition_key, payload, traceparent, headers, created_at, reason, detail, attempts)
+      select e.seq, e.id, e.shard, e.aggregate_type, e.aggregate_id, e.event_type, e.topic, e.partition_key, e.payload,
+             e.traceparent, e.headers, e.created_at, parking.reason, parking.detail, parking.attempts
+      from stepped cross join ${parkingRows(parkings)}
+      join catalog.outbox_events as e on e.shard = stepped.shard and e.seq = parking.seq
+      on conflict (seq) do update
+        set reason = excluded.reason, detail = excluded.detail, attempts = p.attempts + excluded.attempts,
+            parked_at = now(), mark = null, marked_at = null, resolved_at = null, resolution = null
+        where p.resolution = 'redriven'
+    )`
+}
+
+function movesOf(moved: {
+  redriven: readonly string[]
+  refused: readonly Parking[]
+  discardMarked?: boolean
+}): Sql {
+  return sql`, redriven as (
+      update catalog.outbox_parked as p set resolved_at = now(), resolution = 'redriven'
+      from stepped where p.seq = any (${moved.redriven.map(BigInt)}::bigint[]) and p.shard = stepped.shard
+    ), refused as (
+      update catalog.outbox_parked as p
+      set reason = parking.reason, detail = parking.detail, attempts = p.attempts + parking.attempts,
+          parked_at = now(), mark = null, marked_at = null
+      from stepped cross join ${parkingRows(moved.refused)} where p.seq = parking.seq and p.shard = stepped.shard
+    ), discarded as (
+      update catalog.outbox_parked as p set resolved_at = now(), resolution = 'discarded'
+      from stepped
+      where ${moved.discardMarked ?? false} and p.shard = stepped.shard and p.resolved_at is null and p.mark = 'discard'
+    )`
 }

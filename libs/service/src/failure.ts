@@ -15,6 +15,8 @@ export const failures = {
   BROKER_UNAVAILABLE: { retryable: true, httpStatus: 503, title: 'Broker unavailable' },
   /** The broker refuses the record itself: invalid or too large. */
   EVENT_REFUSED: { retryable: false, httpStatus: 500, title: 'Event refused' },
+  /** What is asked for does not fit what is there. */
+  CONFLICT: { retryable: false, httpStatus: 409, title: 'Conflict' },
   NOT_FOUND: { retryable: false, httpStatus: 404, title: 'Not found' },
   BODY_INVALID: { retryable: false, httpStatus: 400, title: 'Body invalid' },
   PARAMS_INVALID: { retryable: false, httpStatus: 400, title: 'Parameters invalid' },

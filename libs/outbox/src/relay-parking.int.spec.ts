@@ -1,0 +1,294 @@
+import { type Queryable, sql } from '@likewise/database'
+import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
+import { Failure, buildLogger, buildTelemetry, pause } from '@likewise/service'
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
+import { enqueue } from './enqueue.ts'
+import { renewLeases, takeLeases } from './lease.ts'
+import type { OutboxEvent } from './page.ts'
+import { discard, listParked, redrive } from './parked.ts'
+import { type Relay, startRelay } from './relay.ts'
+import { nextWindows, resolveParked, settle } from './window.ts'
+
+const limits = {
+  pageRowsMax: 8,
+  pageBytesMax: 100_000,
+  pollMinMs: 2,
+  pollMaxMs: 20,
+  leaseMs: 1_500,
+  backoffBaseMs: 2,
+  backoffCapMs: 10,
+}
+const log = buildLogger({ service: 'test', level: 'silent' })
+const actor = 'somebody@test'
+
+let test: TestDatabase
+let relays: Relay[]
+let sent: string[]
+/** Names the broker refuses; it refuses the whole page they are in. */
+let refused: Set<string>
+let bugs: unknown[]
+
+beforeEach(async () => {
+  test = await freshDatabase('relay_parking')
+  relays = []
+  sent = []
+  refused = new Set()
+  bugs = []
+})
+afterEach(async () => {
+  await Promise.all(relays.map((relay) => relay.stop()))
+  expect(bugs).toEqual([])
+  await test.drop()
+})
+
+const nameOf = ({ payload }: OutboxEvent): string => (JSON.parse(payload) as { name: string }).name
+
+async function broker(events: readonly OutboxEvent[]): Promise<void> {
+  const names = events.map(nameOf)
+  if (names.some((name) => refused.has(name))) throw new Failure('EVENT_REFUSED', 'Kafka refuses: too large.')
+  sent.push(...names)
+}
+
+function start(publish = broker): Relay {
+  const relay = startRelay({
+    db: test.db,
+    limits,
+    log,
+    telemetry: buildTelemetry('test'),
+    publish,
+    fail: (error) => bugs.push(error),
+  })
+  relays.push(relay)
+  return relay
+}
+
+/** Enqueues events named `<key><number>`. */
+async function write(names: readonly string[], db: Queryable = test.db): Promise<void> {
+  const about = { eventType: 'test.happened.v1', aggregateType: 'product', topic: 'test' }
+  await enqueue(
+    db,
+    names.map((name) => {
+      const key = name.slice(0, 1)
+      return { ...about, aggregateId: key, partitionKey: key, payload: JSON.stringify({ name }) }
+    }),
+  )
+}
+
+async function until(what: string, holds: () => boolean | Promise<boolean>, limitMs = 15_000): Promise<void> {
+  for (const end = performance.now() + limitMs; !(await holds()); await pause(10)) {
+    if (performance.now() > end) throw new Error(`Not within ${String(limitMs)} ms: ${what}`)
+  }
+}
+
+const statusOf = async (): Promise<Record<string, string>> => {
+  const rows = await test.db.query<{ name: string; status: string }>(
+    sql`select payload->>'name' as name, status from catalog.outbox_status order by seq`,
+  )
+  return Object.fromEntries(rows.map(({ name, status }) => [name, status]))
+}
+const isQuiet = async () => Object.values(await statusOf()).every((status) => !/PENDING|FAILED/.test(status))
+const quiet = () => until('nothing waits', isQuiet)
+const ofKey = (key: string): string[] => sent.filter((name) => name.startsWith(key))
+const waitingNames = async (): Promise<string[]> => {
+  const rows = await test.db.query<{ name: string }>(
+    sql`select payload->>'name' as name from catalog.outbox_parked where resolved_at is null order by seq`,
+  )
+  return rows.map(({ name }) => name)
+}
+const nothingParked = () => until('nothing is parked', async () => (await waitingNames()).length === 0)
+const idOf = async (name: string): Promise<string> => {
+  const [row] = await test.db.query<{ id: string }>(
+    sql`select id::text as id from catalog.outbox_events where payload->>'name' = ${name}`,
+  )
+  return row?.id ?? ''
+}
+
+describe('a refused event', () => {
+  it('in a batch of good ones parks only itself, with its key behind it, and all other keys flow (I4, I9)', async () => {
+    refused.add('b2')
+    await write(['a1', 'b1', 'b2', 'a2', 'c1', 'b3', 'a3'])
+    start()
+    await quiet()
+    expect(await statusOf()).toEqual({
+      ...{ a1: 'PUBLISHED', a2: 'PUBLISHED', a3: 'PUBLISHED', c1: 'PUBLISHED' },
+      ...{ b1: 'PUBLISHED', b2: 'PARKED', b3: 'PARKED' },
+    })
+    expect(await listParked(test.db, { limit: 10 })).toMatchObject([
+      { partitionKey: 'b', reason: 'refused', attempts: 3, detail: 'Kafka refuses: too large.', mark: null },
+      { partitionKey: 'b', reason: 'behind', attempts: 0 },
+    ])
+    // what comes later goes behind, also after the next relay has taken over
+    await write(['b4', 'a4'])
+    await quiet()
+    await relays.pop()?.stop()
+    start()
+    await write(['b5', 'a5'])
+    await quiet()
+    expect(await waitingNames()).toEqual(['b2', 'b3', 'b4', 'b5'])
+    expect(ofKey('a')).toEqual(['a1', 'a2', 'a3', 'a4', 'a5'])
+    expect(ofKey('b')).toEqual(['b1'])
+  })
+
+  it('goes out when it is redriven, and then what waited behind it, in order (I4)', async () => {
+    refused.add('b1')
+    await write(['b1', 'b2', 'b3'])
+    start()
+    await quiet()
+    refused.clear()
+    expect(await redrive(test.db, { selection: { partitionKey: 'b' }, actor })).toMatchObject([
+      { reason: 'refused', mark: 'redrive' },
+    ])
+    await nothingParked()
+    await write(['b4'])
+    await quiet()
+    expect(sent).toEqual(['b1', 'b2', 'b3', 'b4'])
+    expect(new Set(Object.values(await statusOf()))).toEqual(new Set(['PUBLISHED']))
+  })
+
+  it('that is refused again stays parked with its new attempt, and its key behind it', async () => {
+    refused.add('b1')
+    await write(['b1', 'b2'])
+    start()
+    await quiet()
+    await redrive(test.db, { selection: { eventId: await idOf('b1') }, actor })
+    await until('tried again', async () => (await listParked(test.db, { limit: 1 }))[0]?.attempts === 4)
+    expect(await listParked(test.db, { limit: 9 })).toMatchObject([
+      { reason: 'refused', attempts: 4, mark: null },
+      { reason: 'behind', attempts: 0, mark: null },
+    ])
+    expect(sent).toEqual([])
+  })
+
+  it('that is discarded is never sent, also not by a later turn, and its key flows again', async () => {
+    refused.add('b1').add('b3')
+    await write(['b1', 'b2', 'b3', 'b4'])
+    start()
+    await quiet()
+    await discard(test.db, { selection: { eventId: await idOf('b1') }, actor })
+    await until('b2 flows', () => sent.includes('b2'))
+    await until('b3 is the head', async () => (await waitingNames()).join() === 'b3,b4')
+    await discard(test.db, { selection: { partitionKey: 'b' }, actor })
+    await nothingParked()
+    await write(['b5'])
+    await quiet()
+    expect(sent.filter((name) => name !== 'b3')).toEqual(['b2', 'b5'])
+    expect(await statusOf()).toMatchObject({
+      b1: 'DISCARDED',
+      b2: 'PUBLISHED',
+      b3: 'DISCARDED',
+      b4: 'DISCARDED',
+    })
+  })
+
+  it('is redriven while new events of its key keep coming: none is lost, doubled or out of order (I4)', async () => {
+    refused.add('b0000')
+    const names = Array.from({ length: 400 }, (_, i) => `b${String(i).padStart(4, '0')}`)
+    await write(names.slice(0, 30))
+    start()
+    await quiet()
+    refused.clear()
+    for (let i = 30; i < names.length; i += 10) {
+      await write(names.slice(i, i + 10))
+      if (i === 100) await redrive(test.db, { selection: { partitionKey: 'b' }, actor })
+    }
+    await nothingParked()
+    await quiet()
+    expect(sent).toEqual(names)
+  })
+
+  it('whose redrive is cut off in the middle of its key goes on with the next relay', async () => {
+    refused.add('b1')
+    const names = Array.from({ length: 20 }, (_, i) => `b${String(i + 1)}`)
+    await write(names)
+    const first = start()
+    await quiet()
+    refused.clear()
+    await first.stop()
+    relays = []
+
+    let pages = 0
+    let hold = (): void => undefined
+    const stuck = start(async (events) => {
+      pages += 1
+      if (pages === 2) await new Promise<void>((resolve) => (hold = resolve))
+      await broker(events)
+    })
+    await redrive(test.db, { selection: { partitionKey: 'b' }, actor })
+    await until('the first page of the key is out', () => pages === 2)
+    const stopped = stuck.stop()
+    hold()
+    await stopped
+    relays = []
+    expect((await waitingNames()).length).toBe(4)
+    start()
+    await nothingParked()
+    await quiet()
+    expect(sent).toEqual(names)
+  })
+})
+
+describe('redrive and discard', () => {
+  it('name the event that another one waits behind, and what is not there', async () => {
+    refused.add('b1')
+    await write(['b1', 'b2'])
+    start()
+    await quiet()
+    const second = { selection: { eventId: await idOf('b2') }, actor }
+    await expect(redrive(test.db, second)).rejects.toMatchObject({
+      code: 'CONFLICT',
+      message: expect.stringContaining(`only waits behind event ${await idOf('b1')} (key b)`) as unknown,
+    })
+    for (const action of [redrive, discard]) {
+      await expect(action(test.db, { selection: { partitionKey: 'x' }, actor })).rejects.toMatchObject({
+        code: 'NOT_FOUND',
+        message: 'No event of key x is parked in the outbox.',
+      })
+    }
+  })
+
+  it('change nothing in a dry run, and otherwise write down who asked for what', async () => {
+    refused.add('b1')
+    await write(['b1', 'b2'])
+    start()
+    await quiet()
+    const selection = { partitionKey: 'b' }
+    expect(await redrive(test.db, { selection, actor, dryRun: true })).toHaveLength(1)
+    expect(await discard(test.db, { selection, actor, dryRun: true })).toHaveLength(2)
+    const audited = () =>
+      test.db.query(sql`select actor, action, partition_key as key from catalog.outbox_audit order by id`)
+    expect(await audited()).toEqual([])
+    expect((await listParked(test.db, { limit: 9 })).map(({ mark }) => mark)).toEqual([null, null])
+    await discard(test.db, { selection, actor })
+    expect(await audited()).toEqual([
+      { actor, action: 'discard', key: 'b' },
+      { actor, action: 'discard', key: 'b' },
+    ])
+  })
+})
+
+describe('a delayed statement', () => {
+  it('of a relay that lost its shard neither parks nor frees anything', async () => {
+    await write(['b1', 'b2'])
+    const owner = '00000000-0000-7000-8000-000000000001'
+    const { leases } = await renewLeases(test.db, owner, 60_000)
+    const held = await takeLeases(test.db, owner, leases, 60_000)
+    const [window] = await nextWindows(test.db, owner, held)
+    if (!window) throw new Error('no window')
+    const epoch = held.find(({ shard }) => shard === window.shard)?.epoch ?? 0n
+    const parked = [
+      { seq: String(window.lastSeq), reason: 'refused' as const, detail: 'too large', attempts: 3 },
+    ]
+    await test.db.execute(sql`update catalog.outbox_leases set epoch = epoch + 1`)
+    expect(await settle(test.db, { owner, epoch }, window, window.lastSeq, parked)).toBeNull()
+    expect(await waitingNames()).toEqual([])
+
+    await test.db.execute(sql`update catalog.outbox_leases set epoch = epoch - 1`)
+    const settled = await settle(test.db, { owner, epoch }, window, window.lastSeq, parked)
+    expect(settled).not.toBeNull()
+    expect(await waitingNames()).toEqual(['b2'])
+    // the same step once more, from the cursor as it was before
+    const moved = { redriven: parked.map(({ seq }) => seq), refused: [] }
+    expect(await resolveParked(test.db, { owner, epoch }, window, moved)).toBeNull()
+    expect(await waitingNames()).toEqual(['b2'])
+  })
+})
