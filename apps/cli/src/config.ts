@@ -8,6 +8,10 @@ export const MigrateConfig = Type.Object({
   ),
 })
 
+export const OutboxConfig = Type.Object({
+  CATALOG_DATABASE_URL: postgresUrl('Database of the producer side (schema catalog).'),
+})
+
 export const TopicsConfig = Type.Object({ KAFKA_BROKERS: brokers() })
 
 export const CliConfig = Type.Object({

@@ -15,6 +15,7 @@ import {
 } from '@likewise/service'
 import { CliConfig, TopicsConfig } from './config.ts'
 import { migrateDatabases } from './migrate.ts'
+import { addOutboxCommands } from './outbox.ts'
 import { readStatus } from './status.ts'
 import { showStatus } from './status-view.ts'
 import { makeTopics } from './topics.ts'
@@ -51,6 +52,7 @@ program
   .action(({ replicationFactor }: { replicationFactor?: number }) =>
     makeTopics(kafkaOptions(readConfig(TopicsConfig)), replicationFactor, say),
   )
+addOutboxCommands(program, say)
 
 loadDotenv(checkout)
 // All or nothing: half of one system and half of another is never meant.

@@ -1,4 +1,5 @@
 import type { PartitionStatus, ShardStatus, Status } from './status.ts'
+import { age, table } from './table.ts'
 
 /** The status for people. Pure. */
 export function showStatus({ outbox, consumer, deadLetters }: Status): string {
@@ -60,19 +61,5 @@ function partitionTable(partitions: readonly PartitionStatus[]): string[] {
   )
 }
 
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
-  const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i]?.length ?? 0)))
-  const line = (cells: readonly string[]) =>
-    `  ${cells.map((c, i) => c.padEnd(widths[i] ?? 0)).join('  ')}`.trimEnd()
-  return [line(head), ...rows.map(line)]
-}
-
 const events = (n: number): string => `${String(n)} ${n === 1 ? 'event' : 'events'}`
 const oldest = (ms: number | null): string => (ms === null ? '' : `, the oldest for ${age(ms)}`)
-
-function age(ms: number): string {
-  const s = ms / 1000
-  if (s < 1) return `${ms.toFixed(0)} ms`
-  if (s < 120) return `${s.toFixed(1)} s`
-  return s < 7200 ? `${(s / 60).toFixed(0)} min` : `${(s / 3600).toFixed(1)} h`
-}

@@ -3,7 +3,7 @@ import type { WaitingEvent } from './parked.ts'
 import { sendableOf } from './redrive.ts'
 
 const waiting = (signs: string): WaitingEvent[] =>
-  [...signs].map((sign, i) => ({
+  Array.from(signs, (sign, i) => ({
     event: { seq: String(i) } as WaitingEvent['event'],
     reason: sign === 'b' ? 'behind' : 'refused',
     mark: sign === 'R' ? 'redrive' : null,

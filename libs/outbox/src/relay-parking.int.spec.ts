@@ -279,11 +279,11 @@ describe('a delayed statement', () => {
       { seq: String(window.lastSeq), reason: 'refused' as const, detail: 'too large', attempts: 3 },
     ]
     await test.db.execute(sql`update catalog.outbox_leases set epoch = epoch + 1`)
-    expect(await settle(test.db, { owner, epoch }, window, window.lastSeq, parked)).toBeNull()
+    expect(await settle(test.db, { owner, epoch }, window, { afterSeq: window.lastSeq, parked })).toBeNull()
     expect(await waitingNames()).toEqual([])
 
     await test.db.execute(sql`update catalog.outbox_leases set epoch = epoch - 1`)
-    const settled = await settle(test.db, { owner, epoch }, window, window.lastSeq, parked)
+    const settled = await settle(test.db, { owner, epoch }, window, { afterSeq: window.lastSeq, parked })
     expect(settled).not.toBeNull()
     expect(await waitingNames()).toEqual(['b2'])
     // the same step once more, from the cursor as it was before

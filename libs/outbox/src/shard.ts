@@ -51,7 +51,7 @@ export async function publishWindow(context: ShardContext, opened: OpenedWindow)
     if (delivered === null) return
     const { done, parked } = delivered
     const afterSeq = BigInt(page[done - 1]?.seq ?? 0)
-    if (!(await cursor.step((holder, at) => settle(db, holder, at, afterSeq, parked)))) return
+    if (!(await cursor.step((holder, at) => settle(db, holder, at, { afterSeq, parked })))) return
     for (const { seq, reason, detail } of parked) {
       context.telemetry.parked.inc({ reason })
       context.log.warn({ shard, seq, reason, detail }, 'event parked')

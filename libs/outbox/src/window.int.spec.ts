@@ -53,7 +53,7 @@ async function drain(pageRowsMax = limits.pageRowsMax): Promise<string[]> {
     while (window && !isDone(window)) {
       const page = await readPage(test.db, window, window.afterSeq, { ...limits, pageRowsMax })
       names.push(...namesOf(page))
-      window = await settle(test.db, { owner, epoch }, window, BigInt(page.at(-1)?.seq ?? 0))
+      window = await settle(test.db, { owner, epoch }, window, { afterSeq: BigInt(page.at(-1)?.seq ?? 0) })
       expect(window).not.toBeNull()
     }
   }
@@ -214,9 +214,9 @@ describe('moving the cursor', () => {
     if (!window) throw new Error('no window')
     const [first, second] = await readPage(test.db, window, window.afterSeq, limits)
     const holder = { owner, epoch }
-    const settled = await settle(test.db, holder, window, BigInt(first?.seq ?? 0))
+    const settled = await settle(test.db, holder, window, { afterSeq: BigInt(first?.seq ?? 0) })
     expect(settled?.afterSeq).toBe(BigInt(first?.seq ?? 0))
-    expect(await settle(test.db, holder, window, BigInt(second?.seq ?? 0))).toBeNull()
+    expect(await settle(test.db, holder, window, { afterSeq: BigInt(second?.seq ?? 0) })).toBeNull()
     expect(await drain()).toEqual(['b'])
   })
 
@@ -224,8 +224,12 @@ describe('moving the cursor', () => {
     await write(test.db, 'a')
     const window = await open()
     if (!window) throw new Error('no window')
-    expect(await settle(test.db, { owner: randomUUID(), epoch }, window, window.lastSeq)).toBeNull()
-    expect(await settle(test.db, { owner, epoch: epoch - 1n }, window, window.lastSeq)).toBeNull()
+    expect(
+      await settle(test.db, { owner: randomUUID(), epoch }, window, { afterSeq: window.lastSeq }),
+    ).toBeNull()
+    expect(
+      await settle(test.db, { owner, epoch: epoch - 1n }, window, { afterSeq: window.lastSeq }),
+    ).toBeNull()
     expect(await drain()).toEqual(['a'])
   })
 
@@ -274,7 +278,7 @@ describe('outbox_status', () => {
     await write(test.db, 's3')
     expect((await statuses())['s3']).toEqual({ status: 'PENDING', attempts: 0, error: null })
     const [first] = await readPage(test.db, window, window.afterSeq, limits)
-    if (failed) await settle(test.db, { owner, epoch }, failed, BigInt(first?.seq ?? 0))
+    if (failed) await settle(test.db, { owner, epoch }, failed, { afterSeq: BigInt(first?.seq ?? 0) })
     expect((await statuses())['s1']?.status).toBe('PUBLISHED')
     expect((await statuses())['s2']?.status).toBe('PENDING')
     await drain()

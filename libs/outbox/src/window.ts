@@ -119,8 +119,7 @@ export async function settle(
   db: Queryable,
   holder: Holder,
   window: Window,
-  afterSeq: bigint,
-  parked: readonly Parking[] = [],
+  { afterSeq, parked = [] }: { afterSeq: bigint; parked?: readonly Parking[] },
 ): Promise<Window | null> {
   return step(db, { holder, window, afterSeq, effects: parkingsOf(parked) })
 }

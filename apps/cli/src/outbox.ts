@@ -1,0 +1,126 @@
+import { hostname, userInfo } from 'node:os'
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type Database, connectDatabase } from '@likewise/database'
+import {
+  type ParkedAction,
+  type ParkedEvent,
+  type ParkedSelection,
+  discard,
+  listParked,
+  redrive,
+} from '@likewise/outbox'
+import { Failure, readConfig } from '@likewise/service'
+import { OutboxConfig } from './config.ts'
+import { age, table } from './table.ts'
+
+interface Selected {
+  key?: string
+  event?: string
+}
+type Say = (line: string) => void
+type Act = (db: Database, action: ParkedAction) => Promise<ParkedEvent[]>
+
+/** `likewise outbox …`: what the producer side may need a person for. */
+export function addOutboxCommands(program: Command, say: Say): Command {
+  const outbox = program.command('outbox').description('parked events of the producer side')
+  selecting(
+    outbox.command('parked').description('events that the broker refused, and what waits behind them'),
+  )
+    .option('--limit <n>', 'at most so many, the oldest first', limit, 50)
+    .option('--json', 'machine-readable')
+    .action((options: Selected & { limit: number; json?: boolean }) => parked(options, say))
+  acting(outbox.command('redrive'), 'sends refused events once more, and then what waits behind them, in order')
+    .action((options: Selected & Acting) => act({ ...options, verb: 'redriven', action: redrive }, say)) // prettier-ignore
+  acting(outbox.command('discard'), 'gives events up; what waited behind them is sent')
+    .action((options: Selected & Acting) => act({ ...options, verb: 'discarded', action: discard }, say)) // prettier-ignore
+  return outbox
+}
+
+interface Acting {
+  by: string
+  dryRun?: boolean
+}
+
+const selecting = (command: Command): Command =>
+  command
+    .addOption(new Option('--key <partition key>', 'all of one key').conflicts('event'))
+    .addOption(new Option('--event <id>', 'one event').argParser(uuid))
+
+const acting = (command: Command, description: string): Command =>
+  selecting(command.description(description))
+    .option('--dry-run', 'only shows which')
+    .option('--by <name>', 'who it is, for catalog.outbox_audit', `${userInfo().username}@${hostname()}`)
+
+async function parked(options: Selected & { limit: number; json?: boolean }, say: Say): Promise<void> {
+  const selection = selectionOf(options)
+  const found = await withCatalog((db) =>
+    listParked(db, { limit: options.limit, ...(selection && { selection }) }),
+  )
+  if (options.json) {
+    const plain = (_: string, value: unknown) => (typeof value === 'bigint' ? Number(value) : value)
+    say(JSON.stringify(found, plain))
+  } else say(found.length === 0 ? 'Nothing is parked in the outbox.' : parkedTable(found))
+}
+
+async function act(options: Selected & Acting & { verb: string; action: Act }, say: Say): Promise<void> {
+  const selection = selectionOf(options)
+  if (selection === undefined)
+    throw new Failure('CONFIG_INVALID', 'Say which events: --key <partition key> or --event <id>.')
+  const { by: actor, dryRun = false, verb, action } = options
+  const marked = await withCatalog((db) => action(db, { selection, actor, dryRun }))
+  const events = `${String(marked.length)} ${marked.length === 1 ? 'event' : 'events'}`
+  say(parkedTable(marked))
+  say(
+    dryRun
+      ? `${events} would be ${verb}. Nothing was changed.`
+      : `${events} marked; the relay that holds the shard carries it out within seconds.`,
+  )
+}
+
+/** For people. Pure but for the clock. */
+export function parkedTable(events: readonly ParkedEvent[], nowMs = Date.now()): string {
+  return table(
+    ['event', 'key', 'type', 'state', 'attempts', 'parked for', 'why'],
+    events.map((e) => [
+      e.id,
+      e.partitionKey,
+      e.eventType,
+      e.mark === null ? e.reason : `${e.reason}, to ${e.mark}`,
+      String(e.attempts),
+      age(nowMs - e.parkedAt.getTime()),
+      e.detail,
+    ]),
+  ).join('\n')
+}
+
+function selectionOf({ key, event }: Selected): ParkedSelection | undefined {
+  if (event !== undefined) return { eventId: event }
+  return key === undefined ? undefined : { partitionKey: key }
+}
+
+async function withCatalog<T>(work: (db: Database) => Promise<T>): Promise<T> {
+  const db = connectDatabase({
+    url: readConfig(OutboxConfig).CATALOG_DATABASE_URL,
+    poolSizeMax: 1,
+    connectTimeoutMs: 2_000,
+    statementTimeoutMs: 60_000,
+    applicationName: 'likewise-cli',
+  })
+  try {
+    return await work(db)
+  } finally {
+    await db.stop()
+  }
+}
+
+function uuid(text: string): string {
+  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text))
+    throw new InvalidArgumentError('It must be the id of an event, a UUID.')
+  return text
+}
+
+function limit(text: string): number {
+  if (!/^[1-9]\d{0,5}$/.test(text))
+    throw new InvalidArgumentError('It must be a whole number from 1 to 999999.')
+  return Number(text)
+}
