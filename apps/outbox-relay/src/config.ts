@@ -1,3 +1,4 @@
+import { retentionDaysMax } from '@likewise/outbox'
 import { brokers, durationMs, port, postgresUrl } from '@likewise/service'
 import { Type } from 'typebox'
 
@@ -26,5 +27,12 @@ export const RelayConfig = Type.Object({
   RELAY_LEASE_MS: durationMs(5_000, 'A relay silent for so long loses its shards; renewed at a third of it.'),
   RELAY_BACKOFF_BASE_MS: durationMs(100, 'First pause after a failed send; it doubles, with jitter.'),
   RELAY_BACKOFF_CAP_MS: durationMs(10_000, 'Longest pause between two tries. There is no last try.'),
+  RELAY_RETENTION_DAYS: Type.Integer({
+    default: 7,
+    minimum: 1,
+    maximum: retentionDaysMax,
+    description: 'Days that published events stay in the outbox, for a republish. The ring has 10.',
+  }),
+  RELAY_PURGE_EVERY_MS: durationMs(3_600_000, 'How often the holder of shard 0 empties what is older.'),
   EVENT_SOURCE: Type.String({ default: '/like-api', minLength: 1, description: 'ce_source of the events.' }),
 })

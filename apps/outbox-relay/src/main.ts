@@ -1,6 +1,6 @@
 import { connectDatabase, requireSchema } from '@likewise/database'
 import { buildPublisher } from '@likewise/kafka'
-import { startRelay } from '@likewise/outbox'
+import { keepRing, startRelay } from '@likewise/outbox'
 import { buildHttp, checked, listen, parseBrokers, runService, version } from '@likewise/service'
 import { watchBacklog } from './backlog-telemetry.ts'
 import { RelayConfig } from './config.ts'
@@ -55,6 +55,13 @@ await runService({
       telemetry,
       fail,
     })
+    const ring = {
+      db,
+      retentionDays: config.RELAY_RETENTION_DAYS,
+      everyMs: config.RELAY_PURGE_EVERY_MS,
+      isKeeper: () => relay.shards().includes(0),
+    }
+    defer('ring', keepRing({ ...ring, log, telemetry }))
     defer('backlog', watchBacklog(db, telemetry, log))
     defer('relay', () => relay.stop())
   },

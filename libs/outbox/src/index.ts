@@ -11,3 +11,4 @@ export {
   listParked,
   redrive,
 } from './parked.ts'
+export { type RingKeeperOptions, keepRing, retentionDaysMax } from './purge.ts'

@@ -1,0 +1,189 @@
+import { type Database, type Queryable, raw, sql } from '@likewise/database'
+import { Failure, type Logger, type Telemetry, pause } from '@likewise/service'
+
+/** The ring of catalog.outbox_events: a slot is the rows of one day, and is used again after so many. */
+export const ringDays = 10
+
+/** So long a purge may keep others waiting: whoever comes after a waiting TRUNCATE waits behind it. */
+const lockWaitMs = 50
+// A slot that is in use now is tried again soon; what does not work out within these is for the next hour.
+const triesMax = 20
+const retryMs = 1_000
+
+/** Rows of so many days stay, at most ringDays - 2: the slot of tomorrow must be empty before tomorrow. */
+export const retentionDaysMax = ringDays - 2
+
+export interface PurgeOptions {
+  /** Whole days that rows stay in the ring after they were written, 1 to 8. */
+  retentionDays: number
+  /** Who it is, for catalog.outbox_audit. */
+  actor: string
+  stopping?: AbortSignal
+  onBusy?: () => void
+  /** The time by which slots are old; the database's clock unless told. */
+  now?: Date
+}
+
+export interface PurgedSlot {
+  slot: number
+  /** As the statistics have it: counting would read the whole slot. */
+  rowsAbout: number
+}
+
+/**
+ * Empties the ring's slots that are older than the retention and published by every shard. A slot that is not, stays:
+ * the ring then only grows. Where somebody uses a slot it waits 50 ms for its lock at a time, and tries again later.
+ */
+export async function purgeRing(db: Database, options: PurgeOptions): Promise<PurgedSlot[]> {
+  const { stopping = new AbortController().signal, onBusy = () => undefined } = options
+  const purged: PurgedSlot[] = []
+  for (const slot of await readOldSlots(db, options)) {
+    for (let attempt = 1; !stopping.aborted; attempt += 1) {
+      const outcome = await purgeSlot(db, slot, options)
+      if (outcome !== 'busy') {
+        if (outcome !== 'kept') purged.push(outcome)
+        break
+      }
+      onBusy()
+      if (attempt === triesMax) break
+      await pause(retryMs * (0.5 + Math.random()), stopping)
+    }
+  }
+  return purged
+}
+
+/** Slots with rows whose day is past the retention, the oldest first. */
+async function readOldSlots(db: Queryable, { retentionDays, now }: PurgeOptions): Promise<number[]> {
+  const rows = await db.query<{ slot: number }>(sql`
+    with today as (
+      select floor(extract(epoch from coalesce(${now ?? null}::timestamptz, now())) / 86400)::bigint as day
+    )
+    select slot from today cross join generate_series(0, ${ringDays - 1}::int) as slot
+    where (day - slot) % ${ringDays}::int > ${Math.min(retentionDays, retentionDaysMax)}::int
+    order by (day - slot) % ${ringDays}::int desc`)
+  const old: number[] = []
+  for (const { slot } of rows) {
+    const [found] = await db.query(sql`select 1 from ${partitionOf(slot)} limit 1`)
+    if (found) old.push(slot)
+  }
+  return old
+}
+
+async function purgeSlot(
+  db: Database,
+  slot: number,
+  options: PurgeOptions,
+): Promise<PurgedSlot | 'kept' | 'busy'> {
+  if (!(await isPurgeable(db, slot, options))) return 'kept'
+  try {
+    return await db.tx(async (tx) => {
+      await tx.execute(sql`set local lock_timeout = ${raw(String(lockWaitMs))}`)
+      await tx.execute(sql`lock table ${partitionOf(slot)} in access exclusive mode`)
+      // Once more, now that nobody can write: a row may have been committed in between.
+      if (!(await isPurgeable(tx, slot, options))) return 'kept'
+      const [stats] = await tx.query<{ rows: number }>(sql`
+        select n_live_tup::float8 as rows from pg_stat_user_tables
+        where schemaname = 'catalog' and relname = ${`outbox_events_${String(slot)}`}`)
+      await tx.execute(sql`truncate ${partitionOf(slot)}`)
+      const rowsAbout = stats?.rows ?? 0
+      await tx.execute(sql`
+        insert into catalog.outbox_audit (actor, action, detail)
+        values (${options.actor}, 'purge', ${`slot ${String(slot)}, about ${String(rowsAbout)} rows`})`)
+      return { slot, rowsAbout }
+    })
+  } catch (error) {
+    if (error instanceof Failure && error.code === 'DATABASE_BUSY') return 'busy'
+    throw error
+  }
+}
+
+/**
+ * Whether every row of a slot is published, and none is younger than the retention (a clock that was wrong for a while
+ * writes to a slot of another day). By the index, so that it costs little: rows that a shard has not published yet
+ * are not older than the oldest transaction its cursor saw running.
+ */
+async function isPurgeable(
+  db: Queryable,
+  slot: number,
+  { retentionDays, now }: PurgeOptions,
+): Promise<boolean> {
+  const [found] = await db.query<{ isKept: boolean }>(sql`
+    select coalesce(bool_or(
+      exists (
+        select from ${partitionOf(slot)} as e
+        where e.shard = cursor.shard and e.xid >= pg_snapshot_xmin(cursor.from_snapshot)
+          and not pg_visible_in_snapshot(e.xid, cursor.from_snapshot)
+          and not (pg_visible_in_snapshot(e.xid, cursor.to_snapshot) and e.seq <= cursor.after_seq)
+      ) or (
+        select e.created_at from ${partitionOf(slot)} as e where e.shard = cursor.shard order by e.seq desc limit 1
+      ) > coalesce(${now ?? null}::timestamptz, now()) - ${retentionDays} * interval '1 day'
+    ), false) as "isKept"
+    from (
+      select distinct on (shard) shard, from_snapshot, to_snapshot, after_seq
+      from catalog.outbox_cursors order by shard, n desc
+    ) as cursor`)
+  return found?.isKept === false
+}
+
+/** A constant of our own, so it may stand in the statement as it is. */
+const partitionOf = (slot: number) => raw(`catalog.outbox_events_${String(slot)}`)
+
+export interface RingKeeperOptions {
+  db: Database
+  /** Whether this relay is the one to purge: the holder of shard 0. */
+  isKeeper: () => boolean
+  retentionDays: number
+  everyMs: number
+  log: Logger
+  telemetry: Telemetry
+}
+
+/** Purges the ring now and then. @returns stop; a purge under way ends by itself. */
+export function keepRing({ db, isKeeper, retentionDays, everyMs, log, telemetry }: RingKeeperOptions) {
+  const slots = telemetry.counter(
+    'likewise_outbox_purged_slots_total',
+    'Slots of the ring that were emptied.',
+  )
+  const rows = telemetry.counter(
+    'likewise_outbox_purged_rows_total',
+    'Rows in them, as the statistics have it.',
+  )
+  const busy = telemetry.counter(
+    'likewise_outbox_purge_lock_timeouts_total',
+    'Times a slot was in use and was left for later.',
+  )
+  const stopping = new AbortController()
+
+  async function purge(): Promise<void> {
+    const purged = await purgeRing(db, {
+      retentionDays,
+      actor: 'relay',
+      stopping: stopping.signal,
+      onBusy: () => busy.inc(),
+    })
+    for (const { slot, rowsAbout } of purged) {
+      slots.inc()
+      rows.inc(rowsAbout)
+      log.info({ slot, rowsAbout, retentionDays }, 'slot of the outbox purged')
+    }
+  }
+
+  async function run(): Promise<void> {
+    let dueMs = performance.now()
+    while (!stopping.signal.aborted) {
+      if (performance.now() >= dueMs && isKeeper()) {
+        dueMs = performance.now() + everyMs * (0.9 + Math.random() / 5)
+        await purge().catch((error: unknown) => {
+          const outage = error instanceof Failure && error.retryable
+          if (!stopping.signal.aborted) log[outage ? 'warn' : 'error']({ err: error }, 'outbox not purged')
+        })
+      }
+      await pause(Math.min(everyMs, 5_000), stopping.signal)
+    }
+  }
+
+  void run()
+  return () => {
+    stopping.abort()
+  }
+}
