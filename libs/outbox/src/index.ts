@@ -12,3 +12,4 @@ export {
   redrive,
 } from './parked.ts'
 export { type RingKeeperOptions, keepRing, retentionDaysMax } from './purge.ts'
+export { type RewindOptions, type Rewound, recover, republish } from './rewind.ts'

@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks'
 import type { Database } from '@likewise/database'
 import { Failure, type Logger, pause } from '@likewise/service'
+import { checkIdentity } from './identity.ts'
 import { leaveRelays, releaseLeases, renewLeases, takeLeases } from './lease.ts'
 import { decideShare } from './share.ts'
 import type { RelayTelemetry } from './telemetry.ts'
@@ -30,8 +31,27 @@ export function buildLeases({ db, owner, leaseMs, log, telemetry, fail }: Leases
   let givingBack = new Set<number>()
   /** Given back while a renewal was under way: its answer is older than that. */
   let givenBack = new Set<number>()
+  let fault: Failure | null = null
+
+  /** The cursors of another cluster would pass over rows: no lease then, until somebody has mended it. */
+  async function checkCluster(): Promise<void> {
+    try {
+      const { leftTimeline } = await checkIdentity(db)
+      if (leftTimeline !== null)
+        log.warn({ leftTimeline }, 'a standby was promoted; the cursors came with it')
+      fault = null
+    } catch (error) {
+      if (!(error instanceof Failure && error.code === 'OUTBOX_MISMATCH')) throw error
+      if (fault === null) log.error({ err: error }, 'nothing is published')
+      fault = error
+      held = new Map()
+      telemetry.leasesHeld.set(0)
+      throw error
+    }
+  }
 
   async function renew(): Promise<void> {
+    await checkCluster()
     // The clock starts before the statement does: the lease in the database can only end later than ours.
     const deadlineMs = performance.now() + leaseMs
     givenBack = new Set()
@@ -64,6 +84,8 @@ export function buildLeases({ db, owner, leaseMs, log, telemetry, fail }: Leases
       return lease?.epoch === epoch && performance.now() < lease.deadlineMs ? lease : undefined
     },
     epochOf: (shard: number): bigint | undefined => held.get(shard)?.epoch,
+    /** Why no shard may be held, where the database is not the one of the cursors. */
+    fault: (): Failure | null => fault,
     wantsBack: (shard: number): boolean => givingBack.has(shard),
 
     /** Gives back what exceeds the fair share, as soon as nothing of it is on its way. */
@@ -87,7 +109,7 @@ export function buildLeases({ db, owner, leaseMs, log, telemetry, fail }: Leases
           () => true,
           (error: unknown) => {
             if (error instanceof Failure && error.retryable) log.warn({ err: error }, 'leases not renewed')
-            else fail(error)
+            else if (error !== fault) fail(error)
             return false
           },
         )

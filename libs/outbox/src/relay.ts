@@ -38,6 +38,8 @@ export interface Relay {
   readonly owner: string
   /** Shards this relay holds now. */
   shards(): number[]
+  /** Why it publishes nothing, where the outbox does not belong to this cluster; null otherwise. */
+  fault(): Failure | null
   /** Takes no more work, settles what is on its way, gives its shards back. */
   stop(): Promise<void>
 }
@@ -87,6 +89,7 @@ export function startRelay(options: RelayOptions): Relay {
   return {
     owner,
     shards: () => leases.usable().map((lease) => lease.shard),
+    fault: leases.fault,
     async stop() {
       stopping.abort()
       await running

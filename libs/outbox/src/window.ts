@@ -101,6 +101,7 @@ export async function nextWindows(
         ) as rows
       ) as late
       where newest.after_seq >= newest.last_seq and fresh.row_count + late.row_count > 0
+        and pg_snapshot_xmax(pg_current_snapshot()) >= pg_snapshot_xmax(newest.to_snapshot) -- or see checkIdentity
       on conflict do nothing
       returning *
     )

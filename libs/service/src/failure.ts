@@ -11,6 +11,8 @@ export const failures = {
   DATABASE_NOT_MIGRATED: { retryable: false, httpStatus: 500, title: 'Database not migrated' },
   /** The database refuses this statement for good. */
   DATABASE_REFUSED: { retryable: false, httpStatus: 500, title: 'Database refused the statement' },
+  /** The outbox was restored into another cluster: `likewise outbox recover` mends it. */
+  OUTBOX_MISMATCH: { retryable: false, httpStatus: 500, title: 'Outbox mismatch' },
   /** Any outage: unreachable, timeout, too few replicas, but also not authorised and unknown topic (an ACL slip heals). */
   BROKER_UNAVAILABLE: { retryable: true, httpStatus: 503, title: 'Broker unavailable' },
   /** The broker refuses the record itself: invalid or too large. */

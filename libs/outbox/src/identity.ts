@@ -1,0 +1,58 @@
+import { type Queryable, sql } from '@likewise/database'
+import { Failure } from '@likewise/service'
+
+/**
+ * Makes sure that the cursors belong to this database. They hold snapshots, that is transaction ids of one cluster: in
+ * another one (restored from a dump, upgraded, replicated logically) new rows may look as if they had been published
+ * long ago, and would never be sent. So a cluster with another identity, or one whose transaction ids have not got as
+ * far as the cursors', is refused until somebody has run `likewise outbox recover`.
+ *
+ * The first call writes the identity down. A promoted standby has the same identity, and its cursors came with its rows:
+ * a new timeline is only noted. Rejects with OUTBOX_MISMATCH.
+ *
+ * @returns the timeline that was left, where it has changed since the last call by any relay.
+ */
+export async function checkIdentity(db: Queryable): Promise<{ leftTimeline: number | null }> {
+  const [found] = await db.query<{
+    here: string
+    noted: string | null
+    timeline: number
+    notedTimeline: number | null
+    isBehind: boolean
+  }>(sql`
+    select (select system_identifier::text from pg_control_system()) as here, meta.system_identifier as noted,
+           ${timelineHere} as timeline, meta.timeline as "notedTimeline",
+           exists (
+             select from (
+               select distinct on (shard) to_snapshot from catalog.outbox_cursors order by shard, n desc
+             ) as newest
+             where pg_snapshot_xmax(to_snapshot) > pg_snapshot_xmax(pg_current_snapshot())
+           ) as "isBehind"
+    from catalog.outbox_meta as meta`)
+  if (!found)
+    throw new Failure('DATABASE_NOT_MIGRATED', 'catalog.outbox_meta has no row: run npm run migrate.')
+  const { here, noted, timeline, notedTimeline, isBehind } = found
+  if (noted !== null && noted !== here)
+    throw mismatch(`its identity is ${here}, and the cursors were written in ${noted}`)
+  if (isBehind) throw mismatch('its transaction ids have not got as far as those in the cursors')
+  if (noted === null || notedTimeline !== timeline) await noteIdentity(db)
+  return { leftTimeline: notedTimeline !== null && notedTimeline !== timeline ? notedTimeline : null }
+}
+
+export async function noteIdentity(db: Queryable): Promise<void> {
+  await db.execute(sql`
+    update catalog.outbox_meta
+    set system_identifier = (select system_identifier::text from pg_control_system()), timeline = ${timelineHere},
+        updated_at = now()`)
+}
+
+// From the WAL file in use: pg_control_checkpoint() tells a promotion only after its first checkpoint.
+const timelineHere = sql`('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int`
+
+function mismatch(why: string): Failure {
+  return new Failure(
+    'OUTBOX_MISMATCH',
+    `The outbox does not belong to this PostgreSQL cluster: ${why}. It was restored from a dump, upgraded or copied. ` +
+      'Nothing is published until `likewise outbox recover` has set the cursors anew.',
+  )
+}

@@ -1,0 +1,123 @@
+import { type Database, type Tx, sql } from '@likewise/database'
+import { noteIdentity } from './identity.ts'
+
+export interface RewindOptions {
+  /** Events written from then on are published once more; all that the ring still holds where it is left out. */
+  since?: Date
+  /** Who asks; written to catalog.outbox_audit. */
+  actor: string
+  /** Only counts. */
+  dryRun?: boolean
+}
+
+export interface Rewound {
+  /** Events that will be published, those not yet published among them. */
+  events: number
+  /** The oldest of them. */
+  oldest: Date | null
+}
+
+/**
+ * Publishes again what the ring still holds since a time, in order: for a topic that was deleted and made anew, or lost
+ * its end. Consumers drop what they have handled. Relays may run; each goes on from the new cursors.
+ */
+export async function republish(db: Database, options: RewindOptions): Promise<Rewound> {
+  return rewind(db, options, async (tx, { events }) => {
+    const since = options.since?.toISOString() ?? 'the beginning of the ring'
+    await audit(tx, options.actor, { action: 'republish', detail: `${String(events)} events since ${since}` })
+  })
+}
+
+/**
+ * Makes the cursors fit the cluster that the outbox is in now (see `checkIdentity`), with overlap rather than loss: what
+ * is not certainly published is published. Rows that were written before the dump and after it cannot be told apart by
+ * their transaction ids, so without `since` everything in the ring goes out once more.
+ */
+export async function recover(db: Database, options: RewindOptions): Promise<Rewound> {
+  return rewind(db, options, async (tx, { events }) => {
+    // Ids of the old cluster that mean nothing yet in this one: as they are, their rows would come by again whenever this
+    // cluster gets as far. 3 is the first normal id; every snapshot sees it, and '1:1:' does not.
+    await tx.execute(sql`
+      update catalog.outbox_events set xid = '3' where not pg_visible_in_snapshot(xid, pg_current_snapshot())`)
+    // Logical replication brings rows without the sequence that they came from.
+    await tx.execute(sql`
+      select setval(seqs.name, greatest(max(seq), nextval(seqs.name)))
+      from (select pg_get_serial_sequence('catalog.outbox_events', 'seq')::regclass as name) as seqs
+      left join catalog.outbox_events on true group by seqs.name`)
+    await noteIdentity(tx)
+    const since = options.since?.toISOString() ?? 'the beginning of the ring'
+    await audit(tx, options.actor, { action: 'recover', detail: `${String(events)} events since ${since}` })
+  })
+}
+
+async function rewind(
+  db: Database,
+  { since, dryRun }: RewindOptions,
+  also: (tx: Tx, counted: Rewound) => Promise<void>,
+): Promise<Rewound> {
+  return db.tx(
+    async (tx) => {
+      if (dryRun) return count(tx, since)
+      // Whoever holds a shard holds it no longer: its next step fails, and it reads the cursor that is written here.
+      await tx.execute(sql`
+        with all_leases as (select shard from catalog.outbox_leases order by shard for update)
+        update catalog.outbox_leases as lease set owner = null, epoch = epoch + 1, lease_until = '-infinity'
+        from all_leases where all_leases.shard = lease.shard`)
+      const counted = await count(tx, since)
+      await tx.execute(sql`
+        insert into catalog.outbox_cursors (shard, n, from_snapshot, to_snapshot, first_seq, fresh_seq, last_seq,
+                                            after_seq, row_count, epoch)
+        select shard, n + 1, '1:1:', pg_current_snapshot(), first_seq, first_seq, last_seq, first_seq - 1, row_count, epoch
+        from (${again(since)}) as again
+        where first_seq is not null`)
+      // A shard without such rows: its cursor must fit the cluster too.
+      await tx.execute(sql`
+        insert into catalog.outbox_cursors (shard, n, from_snapshot, to_snapshot, last_seq, after_seq, epoch)
+        select shard, n + 1, pg_current_snapshot(), pg_current_snapshot(), last_seq, last_seq, epoch
+        from (
+          select distinct on (shard) shard, n, last_seq, to_snapshot, epoch
+          from catalog.outbox_cursors order by shard, n desc
+        ) as newest
+        where pg_snapshot_xmax(to_snapshot) > pg_snapshot_xmax(pg_current_snapshot())`)
+      // Last: what is published already was told by the transaction ids as they are.
+      await also(tx, counted)
+      return counted
+    },
+    { timeoutMs: 3_600_000 },
+  )
+}
+
+async function count(tx: Tx, since: Date | undefined): Promise<Rewound> {
+  const [row] = await tx.query<{ events: number; oldest: Date | null }>(sql`
+    select coalesce(sum(again.row_count), 0)::float8 as events, min(again.oldest) as oldest
+    from (${again(since)}) as again`)
+  return row ?? { events: 0, oldest: null }
+}
+
+/** By shard: from which seq on to publish again. That of the first row since a time, or not yet published. */
+const again = (since: Date | undefined) => sql`
+  with newest as (
+    select distinct on (shard) * from catalog.outbox_cursors order by shard, n desc
+  ), first as (
+    select newest.shard, newest.n, lease.epoch, min(e.seq) filter (
+             where ${since ?? null}::timestamptz is null or e.created_at >= ${since ?? null}::timestamptz
+               or not (pg_visible_in_snapshot(e.xid, newest.from_snapshot)
+                       or (pg_visible_in_snapshot(e.xid, newest.to_snapshot) and e.seq <= newest.after_seq))
+           ) as first_seq
+    from newest join catalog.outbox_leases as lease using (shard)
+    join catalog.outbox_events as e on e.shard = newest.shard
+    group by newest.shard, newest.n, lease.epoch
+  )
+  select first.shard, first.n, first.epoch, first.first_seq, max(e.seq) as last_seq, count(*) as row_count,
+         min(e.created_at) as oldest
+  from first join catalog.outbox_events as e on e.shard = first.shard and e.seq >= first.first_seq
+  group by first.shard, first.n, first.epoch, first.first_seq`
+
+async function audit(
+  tx: Tx,
+  actor: string,
+  { action, detail }: { action: string; detail: string },
+): Promise<void> {
+  await tx.execute(sql`
+    insert into catalog.outbox_audit (actor, action, detail) values (${actor}, ${action}, ${detail})`)
+}
