@@ -1,7 +1,7 @@
 import nx from '@nx/eslint-plugin'
 import tseslint from 'typescript-eslint'
 
-const onlyBroker = 'kafkajs'
+const onlyBroker = ['kafkajs', '@platformatic/*']
 const onlyDatabase = ['@prisma/*', 'pg']
 const onlyHttp = 'fastify'
 
@@ -10,10 +10,14 @@ const depConstraints = [
   {
     sourceTag: 'type:contract',
     onlyDependOnLibsWithTags: [],
-    banned: [onlyBroker, ...onlyDatabase, onlyHttp],
+    banned: [...onlyBroker, ...onlyDatabase, onlyHttp],
   },
-  { sourceTag: 'type:platform', onlyDependOnLibsWithTags: [], banned: [onlyBroker, ...onlyDatabase] },
-  { sourceTag: 'type:database', onlyDependOnLibsWithTags: ['type:platform'], banned: [onlyBroker, onlyHttp] },
+  { sourceTag: 'type:platform', onlyDependOnLibsWithTags: [], banned: [...onlyBroker, ...onlyDatabase] },
+  {
+    sourceTag: 'type:database',
+    onlyDependOnLibsWithTags: ['type:platform'],
+    banned: [...onlyBroker, onlyHttp],
+  },
   {
     sourceTag: 'type:broker',
     onlyDependOnLibsWithTags: ['type:platform'],
@@ -22,7 +26,7 @@ const depConstraints = [
   {
     sourceTag: 'type:pattern',
     onlyDependOnLibsWithTags: ['type:contract', 'type:database', 'type:platform'],
-    banned: [onlyBroker, ...onlyDatabase, onlyHttp],
+    banned: [...onlyBroker, ...onlyDatabase, onlyHttp],
   },
   {
     sourceTag: 'type:app',
@@ -33,12 +37,12 @@ const depConstraints = [
       'type:broker',
       'type:pattern',
     ],
-    banned: [onlyBroker, ...onlyDatabase, onlyHttp],
+    banned: [...onlyBroker, ...onlyDatabase, onlyHttp],
   },
   {
     sourceTag: 'type:tool',
     onlyDependOnLibsWithTags: ['*'],
-    banned: [onlyBroker, ...onlyDatabase, onlyHttp],
+    banned: [...onlyBroker, ...onlyDatabase, onlyHttp],
   },
   { sourceTag: 'scope:shared', onlyDependOnLibsWithTags: ['scope:shared'] },
   { sourceTag: 'scope:producer', onlyDependOnLibsWithTags: ['scope:producer', 'scope:shared'] },

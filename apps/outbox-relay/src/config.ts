@@ -9,6 +9,10 @@ const count = (fallback: number, maximum: number, description: string) =>
 export const RelayConfig = Type.Object({
   CATALOG_DATABASE_URL: postgresUrl('Database of the producer side (schema catalog).'),
   KAFKA_BROKERS: brokers(),
+  KAFKA_CLIENT: Type.Union([Type.Literal('kafkajs'), Type.Literal('platformatic')], {
+    default: 'kafkajs',
+    description: 'Library the relay sends with; both give the same records in the same partitions.',
+  }),
   RELAY_HOST: Type.String({ default: '127.0.0.1', description: "Address of the relay's probes." }),
   RELAY_PORT: port(9100, "Port of the relay's probes."),
   RELAY_POOL_SIZE: count(4, 100, 'Database connections of one relay.'),

@@ -22,6 +22,7 @@ await runService({
     await requireSchema(db, { schema: 'catalog', variable: 'CATALOG_DATABASE_URL' })
 
     const publisher = buildPublisher({
+      client: config.KAFKA_CLIENT,
       brokers: parseBrokers(config.KAFKA_BROKERS),
       clientId: 'likewise-outbox-relay',
       log,
@@ -41,7 +42,9 @@ await runService({
     const relay = startRelay({
       db,
       leaseDb,
-      publish: (events) => publisher.publish(events.map((event) => recordOf(event, config.EVENT_SOURCE))),
+      publish: async (events) => {
+        await publisher.publish(events.map((event) => recordOf(event, config.EVENT_SOURCE)))
+      },
       limits: {
         pageRowsMax: config.RELAY_PAGE_ROWS,
         pageBytesMax: config.RELAY_PAGE_BYTES,

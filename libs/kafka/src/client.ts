@@ -1,4 +1,4 @@
-import { Kafka, logLevel } from 'kafkajs'
+import { type ISocketFactory, Kafka, logLevel } from 'kafkajs'
 import type { Logger } from '@likewise/service'
 
 export interface KafkaOptions {
@@ -10,8 +10,10 @@ export interface KafkaOptions {
 }
 
 /** kafkajs, never retrying by itself: whoever calls decides, knows the attempt, and can be stopped. */
-export function buildKafka({ brokers, clientId, log, requestTimeoutMs }: KafkaOptions): Kafka {
+export function buildKafka(options: KafkaOptions, socketFactory?: ISocketFactory): Kafka {
+  const { brokers, clientId, log, requestTimeoutMs } = options
   return new Kafka({
+    ...(socketFactory && { socketFactory }),
     brokers: [...brokers],
     clientId,
     connectionTimeout: 2_000,

@@ -1,5 +1,6 @@
 import { Failure } from '@likewise/service'
 import { describe, expect, it } from '@jest/globals'
+import { MultipleErrors, NetworkError, ProtocolError, TimeoutError, UserError } from '@platformatic/kafka'
 import {
   KafkaJSConnectionError,
   KafkaJSError,
@@ -72,6 +73,35 @@ describe('what Kafka says about a record or about itself', () => {
     const gaveUp = new KafkaJSNumberOfRetriesExceeded(cause, { retryCount: 0, retryTime: 0 })
     const wrapped = Object.assign(new KafkaJSNonRetriableError('no'), { cause: gaveUp })
     expect(kafkaFailure(wrapped)).toMatchObject({ code: 'EVENT_REFUSED', cause: wrapped })
+  })
+
+  it('is judged by all its causes where the client has bundled several, and a refusal goes before', () => {
+    // As platformatic tells what the broker says of a record and of its partition, beside another partition's trouble.
+    const answer = new MultipleErrors('Received response with error', [
+      new ProtocolError(-1, 'Compacted topic cannot accept message without key'),
+      new ProtocolError('INVALID_RECORD', 'One or more records have been rejected'),
+    ])
+    const several = new MultipleErrors('Producing messages failed.', [
+      new ProtocolError('NOT_LEADER_OR_FOLLOWER'),
+      answer,
+    ])
+    const failure = kafkaFailure(new AggregateError([several], 'Not all'))
+    expect(failure).toMatchObject({ code: 'EVENT_REFUSED', retryable: false })
+    expect(failure.message).toBe(
+      'Kafka refuses the record (INVALID_RECORD): One or more records have been rejected',
+    )
+  })
+
+  it('is an outage for platformatic where none of its causes is about a record', () => {
+    for (const error of [
+      new MultipleErrors('Cannot connect to any broker.', [new NetworkError('Connection to b:1 failed.')]),
+      new MultipleErrors('Producing messages failed.', [new ProtocolError('NOT_ENOUGH_REPLICAS')]),
+      new MultipleErrors('Nothing is said', []),
+      new TimeoutError('Request timed out'),
+      new UserError('Unknown topic likes.'),
+    ]) {
+      expect(kafkaFailure(error)).toMatchObject({ code: 'BROKER_UNAVAILABLE', retryable: true })
+    }
   })
 
   it('leaves a failure as it is', () => {

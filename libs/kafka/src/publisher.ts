@@ -1,29 +1,47 @@
-import { Partitioners, type Producer } from 'kafkajs'
 import { Failure, within } from '@likewise/service'
-import { type KafkaOptions, buildKafka } from './client.ts'
+import type { KafkaOptions } from './client.ts'
+import type { Connection, OutgoingRecord, Position, TopicBatch } from './connection.ts'
 import { kafkaFailure } from './failure.ts'
-
-export interface OutgoingRecord {
-  topic: string
-  key: string | null
-  value: string | Buffer | null
-  headers: Record<string, string>
-}
+import { connectKafkajs } from './kafkajs-connection.ts'
 
 export interface Publisher {
   /**
-   * Sends the records with acks=all, in order per key, and resolves when the broker has acknowledged all of them.
-   * Rejects with BROKER_UNAVAILABLE (outage: some may have arrived) or EVENT_REFUSED, within `sendLimitMs`.
+   * Sends the records with acks=all, in order per key, and resolves when the broker has acknowledged all of them, with
+   * the position of the first one in each partition. Rejects with BROKER_UNAVAILABLE (outage: some may have arrived) or
+   * EVENT_REFUSED (at least one of them is refused; the others may have arrived), within `sendLimitMs`.
    */
-  publish(records: readonly OutgoingRecord[]): Promise<void>
+  publish(records: readonly OutgoingRecord[]): Promise<readonly Position[]>
   /** Resolves when a broker answers; rejects with BROKER_UNAVAILABLE, within `sendLimitMs`. */
   ping(): Promise<void>
+  /** Lets the sends under way settle, takes no further ones (BROKER_UNAVAILABLE), and closes the connections. */
   stop(): Promise<void>
 }
 
+/** The libraries that can send; all else (reading, topics) is kafkajs. */
+export type KafkaClient = 'kafkajs' | 'platformatic'
+
 export interface PublisherOptions extends KafkaOptions {
+  /** kafkajs where it is left out. */
+  client?: KafkaClient
   sendLimitMs: number
 }
+
+/** A connection, perhaps still being made, and what is on its way over it. */
+interface Line {
+  readonly connection: Promise<Connection>
+  readonly sends: Set<Promise<unknown>>
+}
+
+const clients: Record<KafkaClient, (options: KafkaOptions) => Promise<Connection>> = {
+  kafkajs: connectKafkajs,
+  // Loaded by whoever wants it: it takes half a second and 35 MB.
+  platformatic: async (options) =>
+    (await import('./platformatic-connection.ts')).connectPlatformatic(options),
+}
+
+// A request beyond the broker's socket.request.max.bytes (100 MiB unless set) is not answered: the broker cuts the
+// connection, which looks like an outage and would be tried again for ever.
+const sendBytesMax = 67_108_864
 
 /**
  * A producer that connects when it is first used, and is replaced after a failure.
@@ -33,37 +51,30 @@ export interface PublisherOptions extends KafkaOptions {
  * first then takes the second for its duplicate and acknowledges what it never stores. Duplicates are harmless
  * here, a loss is not. Order needs no sequence numbers either: a shard has one send in flight.
  */
-export function buildPublisher(options: PublisherOptions): Publisher {
-  let connection: Promise<Producer> | null = null
+export function buildPublisher({ client = 'kafkajs', ...options }: PublisherOptions): Publisher {
+  const open = new Set<Line>()
+  let line: Line | null = null
+  let stopped = false
 
-  function connected(): Promise<Producer> {
-    connection ??= (async () => {
-      const producer = buildKafka(options).producer({
-        createPartitioner: Partitioners.DefaultPartitioner,
-        allowAutoTopicCreation: false,
-        metadataMaxAge: 60_000,
-      })
-      try {
-        await producer.connect()
-      } catch (error) {
-        void producer.disconnect().catch(() => undefined) // or its half-open socket stays
-        throw error
-      }
-      return producer
-    })()
-    return connection
+  function requireRunning(): void {
+    if (stopped) throw new Failure('BROKER_UNAVAILABLE', 'The publisher is stopped.')
   }
 
-  /** A client that failed once may be wedged; a new one costs milliseconds. */
-  function drop(failed: Promise<Producer>): void {
-    if (connection === failed) connection = null
-    failed.then(
-      (producer) => producer.disconnect().catch(() => undefined),
-      () => undefined,
-    )
+  function openLine(): Line {
+    const opened = { connection: clients[client](options), sends: new Set<Promise<unknown>>() }
+    open.add(opened)
+    return opened
   }
 
-  /** kafkajs may wait longer than its own time-outs say (a queue of requests, a connection that never opens). */
+  /** A client that failed once may be wedged; a new one costs milliseconds. Other sends over the old one may end. */
+  async function retire(old: Line): Promise<void> {
+    if (line === old) line = null
+    await Promise.allSettled(old.sends)
+    await old.connection.then((connection) => connection.close()).catch(() => undefined)
+    open.delete(old)
+  }
+
+  /** A client may wait longer than its own time-outs say (a queue of requests, a connection that never opens). */
   const inTime = <T>(work: Promise<T>): Promise<T> =>
     within(
       options.sendLimitMs,
@@ -71,44 +82,67 @@ export function buildPublisher(options: PublisherOptions): Publisher {
       () => new Failure('BROKER_UNAVAILABLE', `Kafka has not answered within ${options.sendLimitMs} ms.`),
     )
 
-  async function send(records: readonly OutgoingRecord[]): Promise<void> {
-    const attempt = connected()
-    try {
-      await inTime(attempt.then((p) => p.sendBatch({ acks: -1, topicMessages: byTopic(records) })))
-    } catch (error) {
-      const failure = kafkaFailure(error)
-      if (failure.retryable) drop(attempt)
-      throw failure
-    }
-  }
-
   return {
-    publish: send,
-    async ping() {
-      const admin = buildKafka(options).admin()
+    async publish(records) {
+      if (records.length === 0) return []
+      requireRunning()
+      requireSendable(records)
+      const used = (line ??= openLine())
+      const answer = inTime(used.connection.then((connection) => connection.send(byTopic(records))))
+      used.sends.add(answer)
       try {
-        await inTime(admin.connect().then(() => admin.describeCluster()))
+        return await answer
+      } catch (error) {
+        const failure = kafkaFailure(error)
+        if (failure.retryable) void retire(used)
+        throw failure
+      } finally {
+        used.sends.delete(answer)
+      }
+    },
+    async ping() {
+      requireRunning()
+      const fresh = openLine()
+      try {
+        await inTime(fresh.connection)
       } catch (error) {
         throw kafkaFailure(error)
       } finally {
-        // Not awaited: it waits for the answer that did not come, far past the limit.
-        void admin.disconnect().catch(() => undefined)
+        void retire(fresh)
       }
     },
     async stop() {
-      const last = connection
-      connection = null
-      await last?.then((producer) => producer.disconnect()).catch(() => undefined)
+      stopped = true
+      await Promise.allSettled([...open].flatMap(({ sends }) => [...sends]))
+      // What does not close in time is left to its own time-outs.
+      await inTime(Promise.all([...open].map(retire))).catch(() => undefined)
     },
   }
 }
 
-function byTopic(records: readonly OutgoingRecord[]) {
+function requireSendable(records: readonly OutgoingRecord[]): void {
+  const bytes = records.reduce((sum, record) => sum + bytesOf(record), 0)
+  if (bytes <= sendBytesMax) return
+  throw new Failure(
+    'EVENT_REFUSED',
+    `A send of ${bytes} bytes in ${records.length} record(s) is refused: a broker would cut the connection, and more ` +
+      `than ${sendBytesMax} are never tried.`,
+  )
+}
+
+function bytesOf({ key, value, headers }: OutgoingRecord): number {
+  let bytes = Buffer.byteLength(key ?? '') + Buffer.byteLength(value ?? '')
+  for (const [name, text] of Object.entries(headers))
+    bytes += Buffer.byteLength(name) + Buffer.byteLength(text)
+  return bytes
+}
+
+function byTopic(records: readonly OutgoingRecord[]): TopicBatch[] {
   const topics = new Map<string, OutgoingRecord[]>()
   for (const record of records) {
     const list = topics.get(record.topic)
     if (list) list.push(record)
     else topics.set(record.topic, [record])
   }
-  return [...topics].map(([topic, messages]) => ({ topic, messages }))
+  return [...topics].map(([topic, batch]) => ({ topic, records: batch }))
 }

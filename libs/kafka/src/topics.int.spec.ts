@@ -54,7 +54,7 @@ async function configOf(topic: string, names: string[]): Promise<Record<string, 
 }
 
 /** A topic that was just made may have no leader for a moment; nothing is stored by a send that it refuses. */
-async function until(what: string, work: () => Promise<void>, limitMs = 10_000): Promise<void> {
+async function until(what: string, work: () => Promise<unknown>, limitMs = 10_000): Promise<void> {
   for (const end = performance.now() + limitMs; ; await pause(50)) {
     try {
       await work()
@@ -120,7 +120,9 @@ describe('readTopicEnds', () => {
     const wanted = plan()
     await ensureTopics(options, [wanted])
     const empty = [0, 1, 2].map((partition) => ({ partition, start: 0n, end: 0n }))
-    expect(await readTopicEnds(options, wanted.topic)).toEqual(empty)
+    await until('the new topic tells its ends', async () => {
+      expect(await readTopicEnds(options, wanted.topic)).toEqual(empty)
+    })
 
     const publisher = buildPublisher({ ...options, sendLimitMs: 10_000 })
     const record = { topic: wanted.topic, key: '21', value: '{}', headers: {} }

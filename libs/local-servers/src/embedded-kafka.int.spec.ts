@@ -54,7 +54,7 @@ async function expectRecords(count: number): Promise<void> {
 }
 
 /** Whether it succeeds; false only while the broker says that it is not ready for this. */
-const holds = (attempt: Promise<void>): Promise<boolean> =>
+const holds = (attempt: Promise<unknown>): Promise<boolean> =>
   attempt.then(
     () => true,
     (error: unknown) => {

@@ -1,0 +1,74 @@
+import { type Partitioner, ProduceAcks, Producer, compatibilityPartitioner } from '@platformatic/kafka'
+import type { KafkaOptions } from './client.ts'
+import type { Connection, OutgoingRecord } from './connection.ts'
+
+/** Resolves when a broker has answered. */
+export async function connectPlatformatic(options: KafkaOptions): Promise<Connection> {
+  const producer: BytesProducer = new Producer({
+    clientId: options.clientId,
+    bootstrapBrokers: [...options.brokers],
+    connectTimeout: 2_000,
+    requestTimeout: options.requestTimeoutMs,
+    timeout: options.requestTimeoutMs,
+    retries: 0,
+    // A second try by itself goes to the new leader of the first record's partition, with the records of all partitions.
+    repeatOnStaleMetadata: false,
+    autocreateTopics: false,
+    metadataMaxAge: 60_000,
+    partitioner: buildPartitioner(),
+  })
+  try {
+    await producer.metadata({ topics: [] })
+  } catch (error) {
+    await close(producer)
+    throw error
+  }
+  return {
+    async send(batches) {
+      // A send per topic: the client forgets what it knows of all topics when one of them has no leader, and would then
+      // stumble over the others outside of any promise, which ends the process. All are waited for, also after a
+      // failure: what is still on its way must not be overtaken by the next try.
+      const sends = await Promise.allSettled(
+        batches.map(({ topic, records }) =>
+          producer.send({
+            acks: ProduceAcks.ALL,
+            messages: records.map((record) => messageOf(topic, record)),
+          }),
+        ),
+      )
+      const errors = sends.flatMap((send) => (send.status === 'rejected' ? [send.reason as Error] : []))
+      if (errors.length > 0) throw new AggregateError(errors, 'Not all topics have taken their records.')
+      return sends.flatMap((send) =>
+        send.status === 'rejected'
+          ? []
+          : (send.value.offsets ?? []).map(({ offset, ...at }) => ({ ...at, baseOffset: offset })),
+      )
+    },
+    close: () => close(producer),
+  }
+}
+
+type BytesProducer = Producer<Buffer | undefined, Buffer | null>
+
+const messageOf = (topic: string, { key, value, headers }: OutgoingRecord) => ({
+  topic,
+  ...(key === null ? {} : { key: Buffer.from(key) }),
+  value: typeof value === 'string' ? Buffer.from(value) : value,
+  headers: new Map(
+    Object.entries(headers).map(([name, text]) => [Buffer.from(name), Buffer.from(text)] as const),
+  ),
+})
+
+/** Its own default keeps the sign bit, so most keys would change their partition (platformatic/kafka#121). */
+function buildPartitioner(): Partitioner<Buffer | undefined, Buffer | null, Buffer, Buffer> {
+  let keyless = 0
+  return (message, key) => (key === undefined ? keyless++ : compatibilityPartitioner(message, key))
+}
+
+/** Destroys the sockets: left to itself the client waits until a peer that reads nothing has taken what was written. */
+async function close(producer: BytesProducer): Promise<void> {
+  const sockets = [...producer.connections].map(([, connection]) => connection.socket)
+  const closed = producer.close()
+  for (const socket of sockets) socket.destroy()
+  await closed
+}

@@ -1,0 +1,85 @@
+import { type AddressInfo, type Server, type Socket, connect, createServer } from 'node:net'
+
+/** A way to a broker that can be cut. */
+export interface Link {
+  address: string
+  /** Cuts all connections and takes no new ones. */
+  close(): Promise<void>
+  /** Takes connections again, at the same port as before. */
+  open(): Promise<void>
+  /** Takes connections and passes nothing on, in either direction. */
+  hush(): void
+  /** Passes on what was kept back, and what comes. */
+  speak(): void
+}
+
+/**
+ * The broker tells clients its own address, to which they would go past the link: wherever it stands in an answer, the
+ * link's stands instead. Both have the same length (Kafka writes a port in four bytes), so nothing else has to change.
+ */
+export async function openLink(broker: string): Promise<Link> {
+  const [host = '', port = ''] = broker.split(':')
+  const clients = new Set<Socket>()
+  const upstreams = new Set<Socket>()
+  let silent = false
+  let server: Server | undefined
+  let own = 0
+
+  function keep(socket: Socket, all: Set<Socket>): Socket {
+    all.add(socket)
+    if (silent) socket.pause()
+    return socket.on('close', () => all.delete(socket)).on('error', () => undefined)
+  }
+
+  function pass(client: Socket): void {
+    keep(client, clients)
+    const upstream = keep(connect(Number(port), host), upstreams)
+    client.on('data', (bytes) => upstream.write(bytes)).on('close', () => upstream.destroy())
+    upstream
+      .on('data', (bytes) => client.write(readdressed(bytes, { host, port: Number(port), own })))
+      .on('close', () => client.end())
+    if (silent) for (const socket of [client, upstream]) socket.pause()
+  }
+
+  async function listen(): Promise<void> {
+    const made = createServer(pass)
+    server = made
+    await new Promise<void>((resolve) => made.listen(own, '127.0.0.1', resolve))
+    own = (made.address() as AddressInfo).port
+  }
+
+  const each = (work: (socket: Socket) => void) => {
+    for (const socket of [...clients, ...upstreams]) work(socket)
+  }
+  await listen()
+  return {
+    address: `127.0.0.1:${String(own)}`,
+    async close() {
+      each((socket) => socket.destroy())
+      await new Promise((resolve) => server?.close(resolve))
+    },
+    open: listen,
+    hush() {
+      silent = true
+      each((socket) => socket.pause())
+    },
+    speak() {
+      silent = false
+      each((socket) => socket.resume())
+    },
+  }
+}
+
+function readdressed(
+  bytes: Buffer,
+  { host, port, own }: { host: string; port: number; own: number },
+): Buffer {
+  const [from, to] = [port, own].map((one) => {
+    const written = Buffer.alloc(host.length + 4)
+    written.write(host)
+    written.writeInt32BE(one, host.length)
+    return written
+  }) as [Buffer, Buffer]
+  for (let at = bytes.indexOf(from); at >= 0; at = bytes.indexOf(from, at)) to.copy(bytes, at)
+  return bytes
+}
