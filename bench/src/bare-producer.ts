@@ -1,4 +1,4 @@
-import { type OutgoingRecord, type Publisher, buildPublisher } from '@likewise/kafka'
+import { type KafkaClient, type OutgoingRecord, type Publisher, buildPublisher } from '@likewise/kafka'
 import type { Bed } from './bed.ts'
 import { likeRecords } from './records.ts'
 
@@ -17,16 +17,21 @@ const candidates: readonly Batching[] = [
 ]
 const trialRecords = 20_000
 
-/** A kafkajs producer that does nothing else, with acks=all: as fast as records get to this broker from Node. */
+/** A producer that does nothing else, with acks=all: as fast as records get to this broker with this client. */
 export interface BareProducer {
+  readonly client: KafkaClient
   readonly batching: Batching
   /** Sends so many likes to the bare topic. @returns records per second. */
   measure(count: number): Promise<number>
 }
 
 /** Runs `work` with a bare producer that has found its best batch size. */
-export async function withBareProducer<T>(bed: Bed, work: (bare: BareProducer) => Promise<T>): Promise<T> {
-  const publisher = buildPublisher({ ...bed.kafka, sendLimitMs: bed.kafka.requestTimeoutMs })
+export async function withBareProducer<T>(
+  bed: Bed,
+  client: KafkaClient,
+  work: (bare: BareProducer) => Promise<T>,
+): Promise<T> {
+  const publisher = buildPublisher({ ...bed.kafka, client, sendLimitMs: bed.kafka.requestTimeoutMs })
   const measure = async (count: number, batching: Batching) => {
     const records = likeRecords(bed.bareTopic, count)
     const begunMs = performance.now()
@@ -41,7 +46,10 @@ export async function withBareProducer<T>(bed: Bed, work: (bare: BareProducer) =
       if (rate > best.rate) best = { batching, rate }
     }
     const { batching } = best
-    return await work({ batching, measure: (count) => measure(count, batching) })
+    bed.tell(
+      `  limit: bare ${client}, best with ${String(batching.size)} records a send, ${String(batching.inFlight)} on the way`,
+    )
+    return await work({ client, batching, measure: (count) => measure(count, batching) })
   } finally {
     await publisher.stop()
   }

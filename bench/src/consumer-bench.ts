@@ -35,7 +35,10 @@ export async function benchConsumer(bed: Bed, repeats: number): Promise<Part[]> 
     limits.push(limit)
     bed.tell(`${drainLine(`consumer ${String(i)}/${String(repeats)}`, drain)}; bare ${limit.toFixed(0)}/s`)
   }
-  return partsOfDrains('consumer', drains, { name: 'handleBatch over records in memory', repeats: limits })
+  return partsOfDrains({ area: 'consumer' }, drains, {
+    name: 'handleBatch over records in memory',
+    repeats: limits,
+  })
 }
 
 /** Fills the topic up: the end-to-end part may have left some thousand likes there. @returns records on it */

@@ -57,19 +57,20 @@ export function drainOf(options: { first: Sample; last: Sample; events: number }
   }
 }
 
-/** The parts of a drain; those that cannot be read on this system (no /proc) are left out. */
+/** The parts of a drain, `relay.drain` or `relay.drain.variant`; those that cannot be read here (no /proc) are left out. */
 export function partsOfDrains(
-  area: 'relay' | 'consumer',
+  { area, variant }: { area: 'relay' | 'consumer'; variant?: string | undefined },
   drains: readonly Drain[],
   limit: { name: string; repeats: readonly number[] },
 ): Part[] {
   const peaks = drains.flatMap(({ peakMb }) => peakMb ?? [])
   const cpu = drains.flatMap(({ cpuSecondsPer100k }) => cpuSecondsPer100k ?? [])
   const rates = drains.map(({ perSecond }) => perSecond)
+  const name = (what: string) => [area, what, ...(variant === undefined ? [] : [variant])].join('.')
   return [
-    partOf(`${area}.drain`, '1/s', rates, limit),
-    ...(peaks.length > 0 ? [partOf(`${area}.rss`, 'MB', peaks)] : []),
-    ...(cpu.length > 0 ? [partOf(`${area}.cpu`, 's', cpu)] : []),
+    partOf(name('drain'), '1/s', rates, limit),
+    ...(peaks.length > 0 ? [partOf(name('rss'), 'MB', peaks)] : []),
+    ...(cpu.length > 0 ? [partOf(name('cpu'), 's', cpu)] : []),
   ]
 }
 

@@ -1,4 +1,4 @@
-import { withBareProducer } from './bare-producer.ts'
+import { type BareProducer, withBareProducer } from './bare-producer.ts'
 import type { Bed } from './bed.ts'
 import { type Drain, drainLine, drainOf, partsOfDrains, watchDrain } from './drain.ts'
 import {
@@ -13,31 +13,47 @@ import type { Part } from './report.ts'
 
 const backlogEvents = 100_000
 
-/** How fast one relay process publishes a backlog, beside a producer that has nothing else to do. */
+/**
+ * How fast one relay process publishes a backlog, beside a producer that has nothing else to do; with either Kafka client,
+ * in turns, because machines that share their host drift.
+ */
 export async function benchRelay(bed: Bed, repeats: number): Promise<Part[]> {
   bed.tell(
     `relay: a backlog of ${String(backlogEvents)} events, one relay process; timed from its first settled page to its ` +
       'last, so that its start is not in the rate. CPU and peak memory are those of the process.',
   )
-  return withBareProducer(bed, async (bare) => {
-    const { size, inFlight } = bare.batching
-    bed.tell(
-      `  limit: bare kafkajs, best with ${String(size)} records a send, ${String(inFlight)} on the way`,
-    )
-    const drains: Drain[] = []
-    const limits: number[] = []
-    for (let i = 1; i <= repeats; i += 1) {
-      const limit = await bare.measure(backlogEvents)
-      const backlog = await seedBacklog(bed.catalog, backlogEvents)
-      const drain = await bed.withService('outbox-relay', {}, ({ process }) =>
-        drainBy(bed, process.pid, backlog),
+  return withBareProducer(bed, 'kafkajs', (kafkajs) =>
+    withBareProducer(bed, 'platformatic', async (platformatic) => {
+      const runs = [kafkajs, platformatic].map((bare) => ({
+        bare,
+        drains: [] as Drain[],
+        limits: [] as number[],
+      }))
+      for (let i = 1; i <= repeats; i += 1) {
+        for (const { bare, drains, limits } of runs) {
+          const limit = await bare.measure(backlogEvents)
+          const drain = await drainWith(bed, bare)
+          drains.push(drain)
+          limits.push(limit)
+          const name = `relay ${bare.client} ${String(i)}/${String(repeats)}`
+          bed.tell(`${drainLine(name, drain)}; bare ${limit.toFixed(0)}/s`)
+        }
+      }
+      return runs.flatMap(({ bare: { client }, drains, limits }) =>
+        partsOfDrains({ area: 'relay', variant: client === 'kafkajs' ? undefined : client }, drains, {
+          name: `bare ${client} producer, acks=all`,
+          repeats: limits,
+        }),
       )
-      drains.push(drain)
-      limits.push(limit)
-      bed.tell(`${drainLine(`relay ${String(i)}/${String(repeats)}`, drain)}; bare ${limit.toFixed(0)}/s`)
-    }
-    return partsOfDrains('relay', drains, { name: 'bare kafkajs producer, acks=all', repeats: limits })
-  })
+    }),
+  )
+}
+
+async function drainWith(bed: Bed, { client }: BareProducer): Promise<Drain> {
+  const backlog = await seedBacklog(bed.catalog, backlogEvents)
+  return bed.withService('outbox-relay', { KAFKA_CLIENT: client }, ({ process }) =>
+    drainBy(bed, process.pid, backlog),
+  )
 }
 
 async function drainBy(bed: Bed, pid: number, backlog: Backlog): Promise<Drain> {

@@ -58,11 +58,18 @@ describe('a report', () => {
 
   it('prints the CPU seconds beside the rate they belong to', () => {
     const limit = { name: 'bare', repeats: [20_000] }
-    const parts = [partOf('relay.drain', '1/s', [10_000], limit), partOf('relay.cpu', 's', [4.2])]
+    const parts = [
+      partOf('relay.drain', '1/s', [10_000], limit),
+      partOf('relay.cpu', 's', [4.2]),
+      partOf('relay.drain.other', '1/s', [15_000], limit),
+      partOf('relay.cpu.other', 's', [2.1]),
+    ]
     expect(tableOf(parts).split('\n')).toEqual([
-      'part         value  unit  limit  ratio  cpu s/100k  repeats  what the limit is',
-      'relay.drain  10000  1/s   20000   0.50         4.2  10000    bare',
-      'relay.cpu      4.2  s                               4.2',
+      'part               value  unit  limit  ratio  cpu s/100k  repeats  what the limit is',
+      'relay.drain        10000  1/s   20000   0.50         4.2  10000    bare',
+      'relay.cpu            4.2  s                               4.2',
+      'relay.drain.other  15000  1/s   20000   0.75         2.1  15000    bare',
+      'relay.cpu.other      2.1  s                               2.1',
     ])
   })
 

@@ -108,8 +108,8 @@ export function conditionsOf({ machine, date, commit }: Omit<Report, 'parts'>): 
 }
 
 function cpuBeside(part: Part, parts: readonly Part[]): string {
-  if (!part.name.endsWith('.drain')) return ''
-  const cpu = parts.find(({ name }) => name === part.name.replace(/drain$/, 'cpu'))
+  if (!part.name.includes('.drain')) return ''
+  const cpu = parts.find(({ name }) => name === part.name.replace('.drain', '.cpu'))
   return cpu === undefined ? '' : shown(cpu.value)
 }
 
