@@ -7,11 +7,15 @@ import {
   type ParkedSelection,
   discard,
   listParked,
+  recover,
   redrive,
+  republish,
 } from '@likewise/outbox'
 import { Failure, readConfig } from '@likewise/service'
 import { OutboxConfig } from './config.ts'
 import { age, table } from './table.ts'
+
+const me = `${userInfo().username}@${hostname()}`
 
 interface Selected {
   key?: string
@@ -33,7 +37,43 @@ export function addOutboxCommands(program: Command, say: Say): Command {
     .action((options: Selected & Acting) => act({ ...options, verb: 'redriven', action: redrive }, say)) // prettier-ignore
   acting(outbox.command('discard'), 'gives events up; what waited behind them is sent')
     .action((options: Selected & Acting) => act({ ...options, verb: 'discarded', action: discard }, say)) // prettier-ignore
+  rewinding(outbox.command('republish'), 'publishes again what the ring still holds, for a topic that was deleted or cut')
+    .action((options: Rewinding) => rewind({ ...options, action: republish }, say)) // prettier-ignore
+  rewinding(outbox.command('recover'), 'makes the cursors fit a database that was restored, upgraded or copied')
+    .action((options: Rewinding) => rewind({ ...options, action: recover }, say)) // prettier-ignore
   return outbox
+}
+
+interface Rewinding extends Acting {
+  since?: Date
+}
+
+const rewinding = (command: Command, description: string): Command =>
+  command
+    .description(description)
+    .option('--since <time>', 'events written from then on (ISO 8601); all unless set', time)
+    .option('--dry-run', 'only counts')
+    .option('--by <name>', 'who it is, for catalog.outbox_audit', me)
+
+async function rewind(
+  { by: actor, dryRun = false, since, action }: Rewinding & { action: typeof republish },
+  say: Say,
+): Promise<void> {
+  const { events, oldest } = await withCatalog((db) => action(db, { actor, dryRun, ...(since && { since }) }))
+  const count = `${String(events)} ${events === 1 ? 'event' : 'events'}`
+  const from = oldest === null ? '' : `, the oldest from ${oldest.toISOString()}`
+  say(
+    dryRun
+      ? `${count} would be published${from}. Nothing was changed.`
+      : `${count} will be published${from}; consumers drop those that they have handled.`,
+  )
+}
+
+function time(text: string): Date {
+  const at = new Date(text)
+  if (!/^\d{4}-\d{2}-\d{2}/.test(text) || Number.isNaN(at.getTime()))
+    throw new InvalidArgumentError('It must be a time such as 2030-01-31T12:00:00Z.')
+  return at
 }
 
 interface Acting {
@@ -49,7 +89,7 @@ const selecting = (command: Command): Command =>
 const acting = (command: Command, description: string): Command =>
   selecting(command.description(description))
     .option('--dry-run', 'only shows which')
-    .option('--by <name>', 'who it is, for catalog.outbox_audit', `${userInfo().username}@${hostname()}`)
+    .option('--by <name>', 'who it is, for catalog.outbox_audit', me)
 
 async function parked(options: Selected & { limit: number; json?: boolean }, say: Say): Promise<void> {
   const selection = selectionOf(options)
@@ -103,7 +143,7 @@ async function withCatalog<T>(work: (db: Database) => Promise<T>): Promise<T> {
     url: readConfig(OutboxConfig).CATALOG_DATABASE_URL,
     poolSizeMax: 1,
     connectTimeoutMs: 2_000,
-    statementTimeoutMs: 60_000,
+    statementTimeoutMs: 0, // a ring may hold many rows
     applicationName: 'likewise-cli',
   })
   try {

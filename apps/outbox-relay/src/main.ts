@@ -1,6 +1,6 @@
 import { connectDatabase, requireSchema } from '@likewise/database'
 import { buildPublisher } from '@likewise/kafka'
-import { keepRing, startRelay } from '@likewise/outbox'
+import { type Relay, keepRing, startRelay } from '@likewise/outbox'
 import { buildHttp, checked, listen, parseBrokers, runService, version } from '@likewise/service'
 import { watchBacklog } from './backlog-telemetry.ts'
 import { RelayConfig } from './config.ts'
@@ -31,7 +31,9 @@ await runService({
     })
     defer('publisher', () => publisher.stop())
 
+    const running: { relay?: Relay } = {}
     const ready = async () => ({
+      outbox: running.relay === undefined ? 'starting' : (running.relay.fault()?.message ?? (true as const)),
       database: await checked(db.ping()),
       kafka: await checked(publisher.ping()),
     })
@@ -58,6 +60,7 @@ await runService({
       telemetry,
       fail,
     })
+    running.relay = relay
     const ring = {
       db,
       retentionDays: config.RELAY_RETENTION_DAYS,

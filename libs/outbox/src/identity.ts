@@ -1,5 +1,5 @@
 import { type Queryable, sql } from '@likewise/database'
-import { Failure } from '@likewise/service'
+import { Failure, type Logger } from '@likewise/service'
 
 /**
  * Makes sure that the cursors belong to this database. They hold snapshots, that is transaction ids of one cluster: in
@@ -37,6 +37,29 @@ export async function checkIdentity(db: Queryable): Promise<{ leftTimeline: numb
   if (isBehind) throw mismatch('its transaction ids have not got as far as those in the cursors')
   if (noted === null || notedTimeline !== timeline) await noteIdentity(db)
   return { leftTimeline: notedTimeline !== null && notedTimeline !== timeline ? notedTimeline : null }
+}
+
+/** Looks at it again and again, and says it once. */
+export function watchIdentity(db: Queryable, log: Logger) {
+  let fault: Failure | null = null
+  return {
+    fault: (): Failure | null => fault,
+    async isOurs(): Promise<boolean> {
+      try {
+        const { leftTimeline } = await checkIdentity(db)
+        if (leftTimeline !== null)
+          log.warn({ leftTimeline }, 'a standby was promoted; the cursors came with it')
+        if (fault !== null) log.info('the outbox belongs to this cluster again')
+        fault = null
+        return true
+      } catch (error) {
+        if (!(error instanceof Failure && error.code === 'OUTBOX_MISMATCH')) throw error
+        if (fault === null) log.error({ err: error }, 'nothing is published')
+        fault = error
+        return false
+      }
+    },
+  }
 }
 
 export async function noteIdentity(db: Queryable): Promise<void> {

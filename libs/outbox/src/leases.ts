@@ -1,8 +1,8 @@
 import { performance } from 'node:perf_hooks'
 import type { Database } from '@likewise/database'
 import { Failure, type Logger, pause } from '@likewise/service'
-import { checkIdentity } from './identity.ts'
-import { leaveRelays, releaseLeases, renewLeases, takeLeases } from './lease.ts'
+import { watchIdentity } from './identity.ts'
+import { type LeaseTable, leaveRelays, releaseLeases, renewLeases, takeLeases } from './lease.ts'
 import { decideShare } from './share.ts'
 import type { RelayTelemetry } from './telemetry.ts'
 
@@ -25,47 +25,30 @@ interface LeasesOptions {
   fail: (error: unknown) => void
 }
 
+const noLeases: LeaseTable = { leases: [], relays: [] }
+
 /** The leases one relay holds, kept alive by `run`. */
 export function buildLeases({ db, owner, leaseMs, log, telemetry, fail }: LeasesOptions) {
   let held = new Map<number, HeldLease>()
   let givingBack = new Set<number>()
   /** Given back while a renewal was under way: its answer is older than that. */
   let givenBack = new Set<number>()
-  let fault: Failure | null = null
-
-  /** The cursors of another cluster would pass over rows: no lease then, until somebody has mended it. */
-  async function checkCluster(): Promise<void> {
-    try {
-      const { leftTimeline } = await checkIdentity(db)
-      if (leftTimeline !== null)
-        log.warn({ leftTimeline }, 'a standby was promoted; the cursors came with it')
-      fault = null
-    } catch (error) {
-      if (!(error instanceof Failure && error.code === 'OUTBOX_MISMATCH')) throw error
-      if (fault === null) log.error({ err: error }, 'nothing is published')
-      fault = error
-      held = new Map()
-      telemetry.leasesHeld.set(0)
-      throw error
-    }
-  }
+  const identity = watchIdentity(db, log)
 
   async function renew(): Promise<void> {
-    await checkCluster()
     // The clock starts before the statement does: the lease in the database can only end later than ours.
     const deadlineMs = performance.now() + leaseMs
     givenBack = new Set()
-    const table = await renewLeases(db, owner, leaseMs)
+    // The cursors of another cluster would pass over rows: no lease then, until somebody has mended it.
+    const table = (await identity.isOurs()) ? await renewLeases(db, owner, leaseMs) : noLeases
     const { take, giveBack } = decideShare(owner, table)
     const taken = await takeLeases(db, owner, take, leaseMs)
     const mine = table.leases.filter((l) => l.owner === owner && !l.free && !givenBack.has(l.shard))
     const now = new Map([...mine, ...taken].map(({ shard, epoch }) => [shard, { shard, epoch, deadlineMs }]))
-    const change = {
-      taken: taken.map((l) => l.shard),
-      lost: [...held.keys()].filter((shard) => !now.has(shard)),
-    }
-    if (change.taken.length + change.lost.length > 0) {
-      log.info({ ...change, held: [...now.keys()], relays: table.relays.length }, 'leases changed')
+    const lost = [...held.keys()].filter((shard) => !now.has(shard))
+    if (taken.length + lost.length > 0) {
+      const change = { taken: taken.map((l) => l.shard), lost, held: [...now.keys()] }
+      log.info({ ...change, relays: table.relays.length }, 'leases changed')
     }
     held = now
     givingBack = new Set(giveBack.filter((shard) => !givenBack.has(shard)))
@@ -85,7 +68,7 @@ export function buildLeases({ db, owner, leaseMs, log, telemetry, fail }: Leases
     },
     epochOf: (shard: number): bigint | undefined => held.get(shard)?.epoch,
     /** Why no shard may be held, where the database is not the one of the cursors. */
-    fault: (): Failure | null => fault,
+    fault: identity.fault,
     wantsBack: (shard: number): boolean => givingBack.has(shard),
 
     /** Gives back what exceeds the fair share, as soon as nothing of it is on its way. */
@@ -109,7 +92,7 @@ export function buildLeases({ db, owner, leaseMs, log, telemetry, fail }: Leases
           () => true,
           (error: unknown) => {
             if (error instanceof Failure && error.retryable) log.warn({ err: error }, 'leases not renewed')
-            else if (error !== fault) fail(error)
+            else fail(error)
             return false
           },
         )

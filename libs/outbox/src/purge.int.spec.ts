@@ -87,12 +87,12 @@ describe('purgeRing', () => {
       await mayCommit
     })
     await isBegun
-    let over = false
-    const purging = purgeRing(test.db, { retentionDays: 1, actor, now: at(today + 4) }).finally(
-      () => (over = true),
+    const over = new AbortController()
+    const purging = purgeRing(test.db, { retentionDays: 1, actor, now: at(today + 4) }).finally(() =>
+      over.abort(),
     )
     // Committed while the purge waits for its lock, so after it has looked.
-    while (!over) {
+    while (!over.signal.aborted) {
       const waiting = sql`select 1 from pg_locks where not granted and mode = 'AccessExclusiveLock'`
       if ((await test.db.query(waiting)).length > 0) commit()
     }
