@@ -65,7 +65,7 @@ async function committed(): Promise<number> {
   return offsets?.partitions.reduce((sum, { offset }) => sum + Math.max(0, Number(offset)), 0) ?? 0
 }
 
-async function until(what: string, holds: () => boolean | Promise<boolean>, limitMs = 20_000): Promise<void> {
+async function until(what: string, holds: () => boolean | Promise<boolean>, limitMs = 45_000): Promise<void> {
   for (const end = performance.now() + limitMs; !(await holds()); await pause(20)) {
     if (performance.now() > end) throw new Error(`Not within ${String(limitMs)} ms: ${what}`)
   }
