@@ -114,7 +114,7 @@ function statementNames(): (query: { sql: string; args: unknown[] }) => string {
  * `pgbouncer=true` is Prisma's word for a pooler that hands a connection to somebody else between transactions, where
  * named statements are lost.
  */
-function splitUrl(text: string): {
+export function splitUrl(text: string): {
   connectionString: string
   startupOptions: string
   throughPooler: boolean

@@ -1,7 +1,14 @@
 export { connectDatabase, type Database, type DatabaseOptions, type Tx, type TxOptions } from './database.ts'
 export { databaseFailure } from './failure.ts'
 export { migrate, type MigrateOptions } from './migrate.ts'
+export { lsnText, parseLsn } from './lsn.ts'
 export { type Queryable } from './queryable.ts'
+export {
+  type Replication,
+  type ReplicationHandlers,
+  type ReplicationOptions,
+  connectReplication,
+} from './replication.ts'
 export { schemaDifference, type SchemaDifferenceOptions } from './schema-difference.ts'
 export { empty, join, raw, sql, type Sql } from './sql.ts'
 export { requireSchema, unusableDatabase } from './require-schema.ts'

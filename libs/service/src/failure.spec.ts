@@ -11,6 +11,7 @@ describe('Failure', () => {
     ['DATABASE_NOT_MIGRATED', false, 500],
     ['DATABASE_REFUSED', false, 500],
     ['OUTBOX_MISMATCH', false, 500],
+    ['SLOT_UNUSABLE', false, 500],
     ['BROKER_UNAVAILABLE', true, 503],
     ['EVENT_REFUSED', false, 500],
     ['CONFLICT', false, 409],

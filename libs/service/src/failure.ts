@@ -13,6 +13,8 @@ export const failures = {
   DATABASE_REFUSED: { retryable: false, httpStatus: 500, title: 'Database refused the statement' },
   /** The outbox was restored into another cluster: `likewise outbox recover` mends it. */
   OUTBOX_MISMATCH: { retryable: false, httpStatus: 500, title: 'Outbox mismatch' },
+  /** The replication slot cannot be read without passing over events: lost, missing, moved, or somebody else's. */
+  SLOT_UNUSABLE: { retryable: false, httpStatus: 500, title: 'Replication slot unusable' },
   /** Any outage: unreachable, timeout, too few replicas, but also not authorised and unknown topic (an ACL slip heals). */
   BROKER_UNAVAILABLE: { retryable: true, httpStatus: 503, title: 'Broker unavailable' },
   /** The broker refuses the record itself: invalid or too large. */
