@@ -123,6 +123,7 @@ export default tseslint.config(
     files: [
       'libs/events/src/**/*.ts',
       'libs/outbox/src/share.ts',
+      'libs/outbox/src/wal/{decode,pgoutput,queue}.ts',
       'libs/inbox/src/judgement.ts',
       'libs/service/src/backoff.ts',
       'apps/cli/src/status-view.ts',

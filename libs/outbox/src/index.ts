@@ -13,3 +13,15 @@ export {
 } from './parked.ts'
 export { type RingKeeperOptions, keepRing, retentionDaysMax } from './purge.ts'
 export { type RewindOptions, type Rewound, recover, republish } from './rewind.ts'
+export {
+  type OutboxMode,
+  type SlotHealth,
+  type WalHealth,
+  readMode,
+  readWalHealth,
+  requireSlot,
+  slotFault,
+} from './wal/slot.ts'
+export { type WalSwitchOptions, disableWal, enableWal } from './wal/switch.ts'
+export { type WalContext, type WalLimits, runWal } from './wal/run-wal.ts'
+export { walTelemetry } from './wal/wal-telemetry.ts'

@@ -1,0 +1,107 @@
+import { type Queryable, sql } from '@likewise/database'
+import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
+import { pause } from '@likewise/service'
+import { enqueue } from '../enqueue.ts'
+import type { OutboxEvent } from '../page.ts'
+import { takeLeases, renewLeases } from '../lease.ts'
+import { type WalSwitchOptions, disableWal, enableWal } from './switch.ts'
+import { walName } from './slot.ts'
+import { type WalStream, type WalStreamOptions, openWal } from './stream.ts'
+
+/** A database with a slot name of its own: names of slots belong to the server, which the tests share. */
+export interface WalTest extends TestDatabase {
+  slot: string
+  switch: WalSwitchOptions
+  open: (options?: Partial<WalStreamOptions>) => Promise<WalStream>
+}
+
+export async function walDatabase(name: string): Promise<WalTest> {
+  const test = await freshDatabase(name)
+  const slot = `lw_${test.url.slice(-12)}`
+  return {
+    ...test,
+    slot,
+    switch: { db: test.db, url: test.url, patienceMs: 10_000, say: () => undefined, slot },
+    open: (options) =>
+      openWal({
+        url: test.url,
+        slot,
+        publication: walName,
+        applicationName: 'test',
+        connectTimeoutMs: 5_000,
+        senderTimeoutMs: 5_000,
+        waitingBytesMax: 4_000_000,
+        ...options,
+      }),
+  }
+}
+
+/** WAL mode from nothing: what a database that has published everything looks like afterwards. */
+export async function enabled(test: WalTest): Promise<void> {
+  await publishAll(test)
+  await enableWal(test.switch)
+}
+
+/** Back to polling, with nothing left to publish, so that tests do not see each other's rows. */
+export async function disabled(test: WalTest): Promise<void> {
+  await disableWal(test.switch)
+}
+
+/** Stands in for relays that have published everything: all cursors on one snapshot. */
+export async function publishAll({ db }: Pick<WalTest, 'db'>): Promise<void> {
+  await db.execute(sql`
+    insert into catalog.outbox_cursors (shard, n, from_snapshot, to_snapshot, last_seq, after_seq, epoch)
+    select shard, max(n) + 1, pg_current_snapshot(), pg_current_snapshot(), 0, 0, 0
+    from catalog.outbox_cursors group by shard`)
+}
+
+export async function write(db: Queryable, names: readonly string[], payload: object = {}): Promise<void> {
+  await enqueue(
+    db,
+    names.map((name, i) => ({
+      eventType: 'test.happened.v1',
+      aggregateType: 'product',
+      aggregateId: String(i % 7),
+      topic: 'test',
+      partitionKey: String(i % 7),
+      payload: JSON.stringify({ name, ...payload }),
+    })),
+  )
+}
+
+export const nameOf = ({ payload }: OutboxEvent): string => (JSON.parse(payload) as { name: string }).name
+
+export const numbered = (prefix: string, count: number): string[] =>
+  Array.from({ length: count }, (_, i) => `${prefix}${String(i).padStart(4, '0')}`)
+
+export const never: AbortSignal = new AbortController().signal
+
+/** Reads events until there are `count`, confirming nothing. */
+export async function readEvents(stream: WalStream, count: number, rowsMax = 500): Promise<OutboxEvent[]> {
+  const events: OutboxEvent[] = []
+  while (events.length < count) {
+    const batch = await stream.read({ rowsMax, bytesMax: 1_000_000 }, never)
+    events.push(...(batch?.events ?? []))
+  }
+  return events
+}
+
+export async function until(
+  what: string,
+  holds: () => boolean | Promise<boolean>,
+  limitMs = 20_000,
+): Promise<void> {
+  for (const end = performance.now() + limitMs; !(await holds()); await pause(20)) {
+    if (performance.now() > end) throw new Error(`Not within ${String(limitMs)} ms: ${what}`)
+  }
+}
+
+/** All twelve shards for `owner`, whoever held them. */
+export async function takeAllShards(
+  db: Queryable,
+  owner: string,
+): Promise<{ shard: number; epoch: bigint }[]> {
+  await db.execute(sql`update catalog.outbox_leases set owner = null, lease_until = '-infinity'`)
+  const { leases } = await renewLeases(db, owner, 600_000)
+  return takeLeases(db, owner, leases, 600_000)
+}
