@@ -16,6 +16,7 @@ import {
 import { CliConfig, TopicsConfig } from './config.ts'
 import { migrateDatabases } from './migrate.ts'
 import { addOutboxCommands } from './outbox.ts'
+import { addWalCommands } from './outbox-wal.ts'
 import { readStatus } from './status.ts'
 import { showStatus } from './status-view.ts'
 import { makeTopics } from './topics.ts'
@@ -52,7 +53,7 @@ program
   .action(({ replicationFactor }: { replicationFactor?: number }) =>
     makeTopics(kafkaOptions(readConfig(TopicsConfig)), replicationFactor, say),
   )
-addOutboxCommands(program, say)
+addWalCommands(addOutboxCommands(program, say), say)
 
 loadDotenv(checkout)
 // All or nothing: half of one system and half of another is never meant.
