@@ -43,6 +43,7 @@ await runService({
 
     const relay = startRelay({
       db,
+      url,
       leaseDb,
       publish: async (events) => {
         await publisher.publish(events.map((event) => recordOf(event, config.EVENT_SOURCE)))

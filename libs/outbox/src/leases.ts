@@ -5,6 +5,7 @@ import { watchIdentity } from './identity.ts'
 import { type LeaseTable, leaveRelays, releaseLeases, renewLeases, takeLeases } from './lease.ts'
 import { decideShare } from './share.ts'
 import type { RelayTelemetry } from './telemetry.ts'
+import { type OutboxMode, readMode } from './wal/slot.ts'
 
 export interface HeldLease {
   readonly shard: number
@@ -34,14 +35,17 @@ export function buildLeases({ db, owner, leaseMs, log, telemetry, fail }: Leases
   /** Given back while a renewal was under way: its answer is older than that. */
   let givenBack = new Set<number>()
   const identity = watchIdentity(db, log)
+  let mode: OutboxMode = 'poll'
+  let reads = false
 
   async function renew(): Promise<void> {
     // The clock starts before the statement does: the lease in the database can only end later than ours.
     const deadlineMs = performance.now() + leaseMs
     givenBack = new Set()
+    mode = await readMode(db)
     // The cursors of another cluster would pass over rows: no lease then, until somebody has mended it.
     const table = (await identity.isOurs()) ? await renewLeases(db, owner, leaseMs) : noLeases
-    const { take, giveBack } = decideShare(owner, table)
+    const { take, giveBack } = decideShare(owner, table, mode === 'poll' ? 'share' : reads ? 'all' : 'none')
     const taken = await takeLeases(db, owner, take, leaseMs)
     const mine = table.leases.filter((l) => l.owner === owner && !l.free && !givenBack.has(l.shard))
     const now = new Map([...mine, ...taken].map(({ shard, epoch }) => [shard, { shard, epoch, deadlineMs }]))
@@ -69,6 +73,10 @@ export function buildLeases({ db, owner, leaseMs, log, telemetry, fail }: Leases
     epochOf: (shard: number): bigint | undefined => held.get(shard)?.epoch,
     /** Why no shard may be held, where the database is not the one of the cursors. */
     fault: identity.fault,
+    /** How the outbox was published when the leases were renewed last. */
+    mode: (): OutboxMode => mode,
+    /** Whether this relay is the one that reads the WAL. */
+    setReads: (now: boolean): void => void (reads = now),
     wantsBack: (shard: number): boolean => givingBack.has(shard),
 
     /** Gives back what exceeds the fair share, as soon as nothing of it is on its way. */

@@ -8,13 +8,14 @@ import { nextWindows } from './window.ts'
 
 interface LoopOptions {
   context: ShardContext
+  wal: { moveMarked: () => Promise<void> }
   marks: Marks
   /** Waits an outage out; anything else is a bug and ends the service. @returns 0, what was found meanwhile. */
   waitFor: (error: unknown) => number
 }
 
 /** Looks for work in the shards that are held and idle, more rarely the longer there is none. */
-export function buildLoop({ context, marks, waitFor }: LoopOptions) {
+export function buildLoop({ context, wal, marks, waitFor }: LoopOptions) {
   const { db, owner, leases, limits, stopping } = context
   const { pollMinMs, pollMaxMs, backoffBaseMs: baseMs, backoffCapMs: capMs } = limits
   const work = shardWork(context, waitFor)
@@ -52,13 +53,23 @@ export function buildLoop({ context, marks, waitFor }: LoopOptions) {
     }
   }
 
+  async function pollAll(): Promise<number> {
+    await moveMarked()
+    return poll()
+  }
+
+  /** The outbox is read from the WAL: no window is opened. */
+  async function standBy(): Promise<number> {
+    await wal.moveMarked()
+    return 0
+  }
+
   async function run(): Promise<void> {
     let [waitMs, failures] = [pollMinMs, 0]
     while (!stopping.aborted) {
       await leases.giveBackIdle(work.busy)
       try {
-        await moveMarked()
-        const found = await poll()
+        const found = leases.mode() === 'poll' ? await pollAll() : await standBy()
         failures = 0
         waitMs = found > 0 ? pollMinMs : Math.min(waitMs * 2, pollMaxMs)
       } catch (error) {

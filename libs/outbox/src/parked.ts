@@ -3,13 +3,14 @@ import { Failure } from '@likewise/service'
 import type { HeldBack } from './delivery.ts'
 import { type OutboxEvent, type PageLimits, cutToBytes, eventColumns, eventOf } from './page.ts'
 
-/** Reads what of a shard may not be sent. Read after the cursor that the page is read by: see `publishWindow`. */
-export async function readHeldBack(db: Queryable, shard: number): Promise<HeldBack> {
+/** Reads what of the shards may not be sent. Read after the cursor that the page is read by: see `publishWindow`. */
+export async function readHeldBack(db: Queryable, shards: readonly number[]): Promise<HeldBack> {
+  const of = sql`shard = any (${shards}::smallint[])`
   const rows = await db.query<{ key: string | null; seq: bigint | null }>(sql`
     select distinct partition_key as key, null::bigint as seq from catalog.outbox_parked
-    where shard = ${shard}::smallint and resolved_at is null
+    where ${of} and resolved_at is null
     union all
-    select null, seq from catalog.outbox_parked where shard = ${shard}::smallint and resolution = 'discarded'`)
+    select null, seq from catalog.outbox_parked where ${of} and resolution = 'discarded'`)
   return {
     keys: new Set(rows.flatMap(({ key }) => key ?? [])),
     discarded: new Set(rows.flatMap(({ seq }) => (seq === null ? [] : String(seq)))),

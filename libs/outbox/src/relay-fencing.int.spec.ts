@@ -48,6 +48,7 @@ function start(publish: Publish = taken, db: Database = test.db, leaseMs = limit
   telemetry = buildTelemetry('test')
   relay = startRelay({
     db,
+    url: test.url,
     limits: { ...limits, leaseMs },
     log,
     telemetry,

@@ -48,7 +48,15 @@ function start(publish: Publish = taken, db: Database = test.db, change: Partial
   }
   telemetry = buildTelemetry('test')
   const fail = (error: unknown) => bugs.push(error)
-  relay = startRelay({ db, limits: { ...limits, ...change }, log, telemetry, publish: note, fail })
+  relay = startRelay({
+    db,
+    url: test.url,
+    limits: { ...limits, ...change },
+    log,
+    telemetry,
+    publish: note,
+    fail,
+  })
 }
 
 const taken: Publish = async () => {}

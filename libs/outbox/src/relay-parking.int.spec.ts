@@ -52,6 +52,7 @@ async function broker(events: readonly OutboxEvent[]): Promise<void> {
 function start(publish = broker): Relay {
   const relay = startRelay({
     db: test.db,
+    url: test.url,
     limits,
     log,
     telemetry: buildTelemetry('test'),

@@ -43,6 +43,7 @@ function start(
 ): Relay {
   const relay = startRelay({
     db: test.db,
+    url: test.url,
     limits,
     log,
     telemetry: buildTelemetry('test'),

@@ -6,6 +6,7 @@ import { buildLoop, watchMarks } from './loop.ts'
 import type { OutboxEvent } from './page.ts'
 import type { ShardContext } from './shard.ts'
 import { relayTelemetry } from './telemetry.ts'
+import { buildWalRelay } from './wal/wal-relay.ts'
 
 export interface RelayLimits {
   /** Rows and bytes of one page, that is of one send to the broker. */
@@ -23,6 +24,10 @@ export interface RelayLimits {
 
 export interface RelayOptions {
   db: Database
+  /** Name of the replication slot, which belongs to the whole server; `likewise_outbox` unless told. */
+  slot?: string
+  /** Of the same database, for the replication connection where the outbox is read from the WAL. */
+  url: string
   /** A pool of its own for the leases, so that a renewal never queues behind pages; `db` where it is left out. */
   leaseDb?: Database
   /** Resolves when the broker has acknowledged all of them, in this order per key; otherwise rejects. */
@@ -82,14 +87,15 @@ export function startRelay(options: RelayOptions): Relay {
     else fail(error)
     return 0
   }
-  const loop = buildLoop({ context, marks, waitFor })
-  const running = Promise.all([leases.run(stopping.signal), loop.run()])
+  const wal = buildWalRelay({ ...options, context, marks, fail })
+  const loop = buildLoop({ context, wal, marks, waitFor })
+  const running = Promise.all([leases.run(stopping.signal), loop.run(), wal.run()])
   log.info({ owner }, 'relay started')
 
   return {
     owner,
     shards: () => leases.usable().map((lease) => lease.shard),
-    fault: leases.fault,
+    fault: () => leases.fault() ?? wal.fault(),
     async stop() {
       stopping.abort()
       await running

@@ -38,6 +38,7 @@ afterEach(async () => {
 function start(): Relay {
   relay = startRelay({
     db: test.db,
+    url: test.url,
     limits,
     log: buildLogger({ service: 'test', level: 'silent' }),
     telemetry: buildTelemetry('test'),

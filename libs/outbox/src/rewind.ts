@@ -1,5 +1,7 @@
 import { type Database, type Tx, sql } from '@likewise/database'
+import { Failure } from '@likewise/service'
 import { noteIdentity } from './identity.ts'
+import { readMode } from './wal/slot.ts'
 
 export interface RewindOptions {
   /** Events written from then on are published once more; all that the ring still holds where it is left out. */
@@ -57,6 +59,10 @@ async function rewind(
 ): Promise<Rewound> {
   return db.tx(
     async (tx) => {
+      if ((await readMode(tx)) === 'wal') {
+        const mend = 'Run `likewise outbox wal disable` first, and enable it again afterwards.'
+        throw new Failure('CONFLICT', `The outbox is read from the WAL, and its cursors do not lead. ${mend}`)
+      }
       if (dryRun) return count(tx, since)
       // Whoever holds a shard holds it no longer: its next step fails, and it reads the cursor that is written here.
       await tx.execute(sql`

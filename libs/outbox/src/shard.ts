@@ -37,7 +37,7 @@ export async function publishWindow(context: ShardContext, opened: OpenedWindow)
   const cursor = holdCursor(context, opened)
   if (cursor === null) return
   const { shard } = opened
-  const heldBack = opened.holdsBack ? await readHeldBack(db, shard) : nothingHeldBack()
+  const heldBack = opened.holdsBack ? await readHeldBack(db, [shard]) : nothingHeldBack()
   let page = await readPage(db, cursor.at(), cursor.at().afterSeq, limits)
   while (!isDone(cursor.at())) {
     if (cursor.mustLeave() || context.isInterrupted(shard)) return
@@ -95,18 +95,7 @@ export function holdCursor(context: ShardContext, opened: Window) {
     await pause(backoffMs({ attempt: window.attempts, baseMs, capMs, random: Math.random }), stopping)
   }
 
-  async function publish(events: readonly OutboxEvent[]): Promise<void> {
-    const end = telemetry.publishSeconds.startTimer()
-    try {
-      await context.publish(events)
-    } catch (error) {
-      if (error instanceof Failure) telemetry.publishFailures.inc({ reason: error.code })
-      throw error
-    }
-    end()
-    telemetry.published.inc(events.length)
-    log.debug({ shard, events: events.length, seq: events.at(-1)?.seq }, 'page published')
-  }
+  const publish = counting(context)
 
   return {
     at: (): Window => window,
@@ -122,13 +111,32 @@ export function holdCursor(context: ShardContext, opened: Window) {
       let sends = 0
       return deliver(page, heldBack, {
         publish,
-        isRefusal: (error): error is Failure => error instanceof Failure && error.code === 'EVENT_REFUSED',
+        isRefusal,
         attemptsMax,
         onFailure,
         mayGoOn: () =>
           !isFenced && leases.current(shard, epoch) !== undefined && (sends++ === 0 || !stopping.aborted),
       })
     },
+  }
+}
+
+export const isRefusal = (error: unknown): error is Failure =>
+  error instanceof Failure && error.code === 'EVENT_REFUSED'
+
+/** `publish`, with its telemetry. */
+export function counting({ publish, telemetry, log }: ShardContext) {
+  return async (events: readonly OutboxEvent[]): Promise<void> => {
+    const end = telemetry.publishSeconds.startTimer()
+    try {
+      await publish(events)
+    } catch (error) {
+      if (error instanceof Failure) telemetry.publishFailures.inc({ reason: error.code })
+      throw error
+    }
+    end()
+    telemetry.published.inc(events.length)
+    log.debug({ events: events.length, seq: events.at(-1)?.seq }, 'page published')
   }
 }
 

@@ -10,12 +10,17 @@ export function shareOf(owner: string, relays: readonly string[], shards: number
   return Math.floor(shards / relays.length) + (rank >= 0 && rank < rest ? 1 : 0)
 }
 
+/** How many shards a relay goes for: polling they share them; whoever reads the WAL holds all, the others none. */
+export type Claim = 'share' | 'all' | 'none'
+
 /** What a relay should do about its leases: free ones to take up to its share, and how many to give back. */
 export function decideShare(
   owner: string,
   { leases, relays }: LeaseTable,
+  claim: Claim = 'share',
 ): { take: Lease[]; giveBack: number[] } {
-  const share = shareOf(owner, relays, leases.length)
+  const shares = { share: shareOf(owner, relays, leases.length), all: leases.length, none: 0 }
+  const share = shares[claim]
   const mine = leases.filter((lease) => lease.owner === owner && !lease.free)
   // Each relay starts at its own place in the ring of shards: two that start together then rarely want the same.
   const start = Math.max(0, relays.indexOf(owner)) * Math.ceil(leases.length / relays.length)

@@ -181,6 +181,30 @@ async function step(
   return rows[0] ?? null
 }
 
+/**
+ * Parks events that came from the WAL, whose shards' cursors stand elsewhere; the leases alone say who may.
+ *
+ * @returns how many of them are parked now. Fewer: a lease is not held, or a row cannot be seen yet, since the WAL shows a
+ *   commit before its rows are visible. Calling again is safe.
+ */
+export async function parkFromWal(
+  db: Queryable,
+  owner: string,
+  leases: readonly { shard: number; epoch: bigint }[],
+  parkings: readonly Parking[],
+): Promise<number> {
+  const rows = await db.query(sql`
+    with stepped as (
+      select lease.shard from catalog.outbox_leases as lease
+      join unnest(${leases.map((l) => l.shard)}::smallint[], ${leases.map((l) => l.epoch)}::bigint[])
+        as held(shard, epoch) on held.shard = lease.shard and held.epoch = lease.epoch
+      where lease.owner = ${owner}::uuid
+    )${parkingsOf(parkings)}
+    select 1 from stepped join catalog.outbox_events as e on e.shard = stepped.shard
+    where e.seq = any (${parkings.map(({ seq }) => BigInt(seq))}::bigint[])`)
+  return rows.length
+}
+
 const parkingRows = (parkings: readonly Parking[]): Sql => sql`unnest(
     ${parkings.map(({ seq }) => BigInt(seq))}::bigint[], ${parkings.map(({ reason }) => reason)}::text[],
     ${parkings.map(({ detail }) => detail.slice(0, 2_000))}::text[], ${parkings.map(({ attempts }) => attempts)}::int[]

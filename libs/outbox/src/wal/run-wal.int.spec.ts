@@ -225,6 +225,7 @@ describe('changing between polling and the WAL under load', () => {
     const poll = () => {
       const relay = startRelay({
         db: test.db,
+        url: test.url,
         publish: collect,
         limits: {
           pageRowsMax: 20,

@@ -96,7 +96,7 @@ describe('enable', () => {
     for (const window of windows) {
       expect(await readMode(test.db)).toBe('poll')
       const { epoch } = leases.find(({ shard }) => shard === window.shard)!
-      await settle(test.db, { owner, epoch }, window, window.lastSeq)
+      await settle(test.db, { owner, epoch }, window, { afterSeq: window.lastSeq })
     }
     expect(await enabling).toBe(true)
   })
@@ -189,7 +189,7 @@ describe('the step of all cursors', () => {
     expect((await cursors()).every(({ to, done }) => to === mark!.snapshot && done)).toBe(true)
     expect(await status()).toBe(0)
     const { epoch } = leases.find(({ shard }) => shard === left[0]!.shard)!
-    expect(await settle(test.db, { owner, epoch }, left[0]!, left[0]!.lastSeq)).toBeNull()
+    expect(await settle(test.db, { owner, epoch }, left[0]!, { afterSeq: left[0]!.lastSeq })).toBeNull()
     expect(await nextWindows(test.db, owner, leases)).toEqual([])
   })
 

@@ -1,0 +1,143 @@
+import { Failure, backoffMs, pause } from '@likewise/service'
+import { type HeldBack, type Parking, deliver } from '../delivery.ts'
+import type { Marks } from '../loop.ts'
+import type { OutboxEvent } from '../page.ts'
+import { readHeldBack } from '../parked.ts'
+import { moveParked } from '../redrive.ts'
+import { type ShardContext, counting, isRefusal, refusalsMax } from '../shard.ts'
+import { parkFromWal } from '../window.ts'
+import { runWal } from './run-wal.ts'
+import { walTelemetry } from './wal-telemetry.ts'
+
+interface WalRelayOptions {
+  context: ShardContext
+  marks: Marks
+  url: string
+  slot?: string
+  telemetry: Parameters<typeof walTelemetry>[0]
+  fail: (error: unknown) => void
+}
+
+// Rows become visible within milliseconds of their WAL; leases of others run out within a lease.
+const parkAgainMs = 50
+const allShards = Array.from({ length: 12 }, (_, shard) => shard)
+const lookMs = 500
+
+/** Publishes from the WAL while the outbox's mode says so: with the same parking, order and outages as polling. */
+export function buildWalRelay({ context, marks, url, slot, telemetry, fail }: WalRelayOptions) {
+  const { db, owner, leases, limits, log, stopping } = context
+  const told = walTelemetry(telemetry)
+  const publish = counting(context)
+  let fault: Failure | null = null
+  let heldBack: HeldBack | null = null
+  let last: Promise<unknown> = Promise.resolve()
+
+  /** Batches and the moving of parked events take turns: both decide by what is held back. */
+  function inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = last.then(work, work)
+    last = turn.catch(() => undefined)
+    return turn
+  }
+
+  async function onFailure(error: unknown, attempt: number): Promise<void> {
+    if (!(error instanceof Failure)) throw error
+    log.warn({ err: error, attempt }, 'page not published')
+    const { backoffBaseMs: baseMs, backoffCapMs: capMs } = limits
+    await pause(backoffMs({ attempt, baseMs, capMs, random: Math.random }), stopping)
+  }
+
+  async function deliverBatch(events: readonly OutboxEvent[]): Promise<void> {
+    heldBack ??= await outagesWaited(() => readHeldBack(db, allShards))
+    for (let rest = events; rest.length > 0;) {
+      let attempt = 0
+      const delivered = await deliver(rest, heldBack, {
+        publish,
+        isRefusal,
+        attemptsMax: refusalsMax,
+        mayGoOn: () => !stopping.aborted,
+        onFailure: (error) => onFailure(error, (attempt += 1)),
+      })
+      if (delivered === null) throw new Error('The relay stops.')
+      if (delivered.parked.length > 0) await park(delivered.parked)
+      rest = rest.slice(delivered.done)
+    }
+  }
+
+  async function park(parked: readonly Parking[]): Promise<void> {
+    for (const { seq, reason, detail } of parked) {
+      context.telemetry.parked.inc({ reason })
+      log.warn({ seq, reason, detail }, 'event parked')
+    }
+    const isParked = async () => (await parkFromWal(db, owner, leases.usable(), parked)) === parked.length
+    while (!(await outagesWaited(isParked))) {
+      if (stopping.aborted) throw new Error('The relay stops.')
+      await pause(parkAgainMs, stopping)
+    }
+  }
+
+  async function outagesWaited<T>(work: () => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await work()
+      } catch (error) {
+        if (!(error instanceof Failure && error.retryable) || stopping.aborted) throw error
+        await onFailure(error, attempt)
+      }
+    }
+  }
+
+  async function moveMarked(): Promise<void> {
+    await marks.refresh()
+    for (const { shard } of leases.usable().filter((lease) => marks.has(lease.shard))) {
+      heldBack = null
+      if (await moveParked(context, shard)) marks.done(shard)
+    }
+  }
+
+  async function runOnce(): Promise<void> {
+    try {
+      await runWal({
+        db,
+        url,
+        owner,
+        leases: leases.usable,
+        deliver: (events) => inTurn(() => deliverBatch(events)),
+        reading: (reads) => {
+          heldBack = null
+          leases.setReads(reads)
+        },
+        limits: {
+          batchRowsMax: limits.pageRowsMax,
+          batchBytesMax: limits.pageBytesMax,
+          waitingBytesMax: 4_000_000,
+          senderTimeoutMs: limits.leaseMs,
+          stepMs: limits.leaseMs,
+          backoffBaseMs: limits.backoffBaseMs,
+          backoffCapMs: limits.backoffCapMs,
+        },
+        log,
+        telemetry: told,
+        stopping,
+        ...(slot !== undefined && { slot }),
+      })
+      fault = null
+    } catch (error) {
+      if (!(error instanceof Failure && error.code === 'SLOT_UNUSABLE')) throw error
+      if (fault === null) log.error({ err: error }, 'nothing is published')
+      fault = error
+    }
+  }
+
+  return {
+    fault: (): Failure | null => fault,
+    /** Parked events that somebody wants moved, between two batches. */
+    moveMarked: (): Promise<void> => inTurn(moveMarked),
+    async run(): Promise<void> {
+      while (!stopping.aborted) {
+        if (leases.mode() === 'wal') await runOnce().catch(fail)
+        else fault = null
+        await pause(lookMs, stopping)
+      }
+    },
+  }
+}
