@@ -31,6 +31,12 @@ export const RelayConfig = Type.Object({
   RELAY_LEASE_MS: durationMs(5_000, 'A relay silent for so long loses its shards; renewed at a third of it.'),
   RELAY_BACKOFF_BASE_MS: durationMs(100, 'First pause after a failed send; it doubles, with jitter.'),
   RELAY_BACKOFF_CAP_MS: durationMs(10_000, 'Longest pause between two tries. There is no last try.'),
+  RELAY_SOURCE: Type.Optional(
+    Type.Union([Type.Literal('poll'), Type.Literal('wal')], {
+      description:
+        'How the outbox should be published; not ready where it is another way (`likewise outbox wal`).',
+    }),
+  ),
   RELAY_RETENTION_DAYS: Type.Integer({
     default: 7,
     minimum: 1,

@@ -44,6 +44,7 @@ await runService({
     const relay = startRelay({
       db,
       url,
+      ...(config.RELAY_SOURCE && { source: config.RELAY_SOURCE }),
       leaseDb,
       publish: async (events) => {
         await publisher.publish(events.map((event) => recordOf(event, config.EVENT_SOURCE)))

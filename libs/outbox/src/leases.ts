@@ -49,11 +49,7 @@ export function buildLeases({ db, owner, leaseMs, log, telemetry, fail }: Leases
     const taken = await takeLeases(db, owner, take, leaseMs)
     const mine = table.leases.filter((l) => l.owner === owner && !l.free && !givenBack.has(l.shard))
     const now = new Map([...mine, ...taken].map(({ shard, epoch }) => [shard, { shard, epoch, deadlineMs }]))
-    const lost = [...held.keys()].filter((shard) => !now.has(shard))
-    if (taken.length + lost.length > 0) {
-      const change = { taken: taken.map((l) => l.shard), lost, held: [...now.keys()] }
-      log.info({ ...change, relays: table.relays.length }, 'leases changed')
-    }
+    tellChange(log, { held, now, taken, relays: table.relays.length })
     held = now
     givingBack = new Set(giveBack.filter((shard) => !givenBack.has(shard)))
     telemetry.leasesHeld.set(held.size)
@@ -118,4 +114,23 @@ export function buildLeases({ db, owner, leaseMs, log, telemetry, fail }: Leases
       )
     },
   }
+}
+
+function tellChange(
+  log: Logger,
+  {
+    held,
+    now,
+    taken,
+    relays,
+  }: {
+    held: ReadonlyMap<number, HeldLease>
+    now: ReadonlyMap<number, HeldLease>
+    taken: readonly { shard: number }[]
+    relays: number
+  },
+): void {
+  const lost = [...held.keys()].filter((shard) => !now.has(shard))
+  if (taken.length + lost.length === 0) return
+  log.info({ taken: taken.map((l) => l.shard), lost, held: [...now.keys()], relays }, 'leases changed')
 }

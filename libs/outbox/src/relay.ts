@@ -6,6 +6,7 @@ import { buildLoop, watchMarks } from './loop.ts'
 import type { OutboxEvent } from './page.ts'
 import type { ShardContext } from './shard.ts'
 import { relayTelemetry } from './telemetry.ts'
+import type { OutboxMode } from './wal/slot.ts'
 import { buildWalRelay } from './wal/wal-relay.ts'
 
 export interface RelayLimits {
@@ -24,6 +25,8 @@ export interface RelayLimits {
 
 export interface RelayOptions {
   db: Database
+  /** How the outbox should be published; whatever it is, the relay follows `outbox_meta`, and says where they differ. */
+  source?: OutboxMode
   /** Name of the replication slot, which belongs to the whole server; `likewise_outbox` unless told. */
   slot?: string
   /** Of the same database, for the replication connection where the outbox is read from the WAL. */
@@ -95,7 +98,7 @@ export function startRelay(options: RelayOptions): Relay {
   return {
     owner,
     shards: () => leases.usable().map((lease) => lease.shard),
-    fault: () => leases.fault() ?? wal.fault(),
+    fault: () => leases.fault() ?? wal.fault() ?? unexpected(leases.mode(), options.source),
     async stop() {
       stopping.abort()
       await running
@@ -103,4 +106,14 @@ export function startRelay(options: RelayOptions): Relay {
       log.info({ owner }, 'relay stopped')
     },
   }
+}
+
+function unexpected(mode: OutboxMode, source: OutboxMode | undefined): Failure | null {
+  if (source === undefined || source === mode) return null
+  const [is, mend] = mode === 'poll' ? ['polled', 'enable'] : ['read from the WAL', 'disable']
+  const how = `run \`likewise outbox wal ${mend}\`, or take RELAY_SOURCE away`
+  return new Failure(
+    'CONFLICT',
+    `RELAY_SOURCE is ${source}, but the outbox is ${is}, and so it is published: ${how}.`,
+  )
 }

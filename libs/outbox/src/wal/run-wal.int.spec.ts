@@ -24,6 +24,15 @@ import {
 import { walTelemetry } from './wal-telemetry.ts'
 
 const log = buildLogger({ service: 'test', level: 'silent' })
+const limits = {
+  batchRowsMax: 50,
+  batchBytesMax: 900_000,
+  waitingBytesMax: 1_000_000,
+  senderTimeoutMs: 2_000,
+  stepMs: 300,
+  backoffBaseMs: 10,
+  backoffCapMs: 100,
+}
 let test: WalTest
 let running: { stop: () => Promise<void> }[]
 
@@ -62,15 +71,7 @@ async function start(overrides: Partial<WalContext> = {}): Promise<Reader> {
     leases: () => leases,
     deliver: async (events) => void sent.push(...events.map(nameOf)),
     reading: (now) => void reads.push(now),
-    limits: {
-      batchRowsMax: 50,
-      batchBytesMax: 900_000,
-      waitingBytesMax: 1_000_000,
-      senderTimeoutMs: 2_000,
-      stepMs: 300,
-      backoffBaseMs: 10,
-      backoffCapMs: 100,
-    },
+    limits,
     log,
     telemetry: walTelemetry(buildTelemetry('test')),
     stopping: stopping.signal,
@@ -170,12 +171,14 @@ describe('a relay that reads the WAL', () => {
 
   it('refuses to go on without its slot, in a sentence', async () => {
     await enabled(test)
-    const reader = await start()
+    const reader = await start({ limits: { ...limits, backoffBaseMs: 1_000, backoffCapMs: 1_000 } })
     await until('it reads', () => reader.reads.length === 1)
     await until('the slot is dropped between two readings', async () => {
       const { slot } = await readWalHealth(test.db, test.slot)
-      await test.db.query(sql`select pg_terminate_backend(${slot!.activePid}::int, 2000)`)
-      return test.db.query(sql`select pg_drop_replication_slot(${test.slot})::text`).then(
+      // The server looks for the end of the process every 100 ms; the reader must not be back by then.
+      const drop = sql`
+        select pg_terminate_backend(${slot!.activePid}::int, 2000), pg_drop_replication_slot(${test.slot})::text`
+      return test.db.query(drop).then(
         () => true,
         () => false,
       )

@@ -22,14 +22,15 @@ interface WalRelayOptions {
 const parkAgainMs = 50
 const allShards = Array.from({ length: 12 }, (_, shard) => shard)
 const lookMs = 500
+const waitingBytesMax = 4_000_000
 
 /** Publishes from the WAL while the outbox's mode says so: with the same parking, order and outages as polling. */
-export function buildWalRelay({ context, marks, url, slot, telemetry, fail }: WalRelayOptions) {
+export function buildWalRelay(options: WalRelayOptions) {
+  const { context, marks, url, slot, fail } = options
   const { db, owner, leases, limits, log, stopping } = context
-  const told = walTelemetry(telemetry)
-  const publish = counting(context)
+  const telemetry = walTelemetry(options.telemetry)
+  const delivery = buildWalDelivery(context)
   let fault: Failure | null = null
-  let heldBack: HeldBack | null = null
   let last: Promise<unknown> = Promise.resolve()
 
   /** Batches and the moving of parked events take turns: both decide by what is held back. */
@@ -39,40 +40,67 @@ export function buildWalRelay({ context, marks, url, slot, telemetry, fail }: Wa
     return turn
   }
 
+  async function moveMarked(): Promise<void> {
+    await marks.refresh()
+    for (const { shard } of leases.usable().filter((lease) => marks.has(lease.shard))) {
+      delivery.forget()
+      if (await moveParked(context, shard)) marks.done(shard)
+    }
+  }
+
+  async function read(): Promise<void> {
+    const { pageRowsMax: batchRowsMax, pageBytesMax: batchBytesMax, leaseMs } = limits
+    const { backoffBaseMs, backoffCapMs } = limits
+    const batches = { batchRowsMax, batchBytesMax, waitingBytesMax, backoffBaseMs, backoffCapMs }
+    await runWal({
+      ...{ db, url, owner, log, telemetry, stopping, ...(slot !== undefined && { slot }) },
+      leases: leases.usable,
+      deliver: (events) => inTurn(() => delivery.deliver(events)),
+      reading: (reads) => {
+        delivery.forget()
+        leases.setReads(reads)
+      },
+      limits: { ...batches, senderTimeoutMs: leaseMs, stepMs: leaseMs },
+    })
+  }
+
+  async function readUnlessRefused(): Promise<void> {
+    try {
+      await read()
+      fault = null
+    } catch (error) {
+      if (!(error instanceof Failure && error.code === 'SLOT_UNUSABLE')) throw error
+      if (fault === null) log.error({ err: error }, 'nothing is published')
+      fault = error
+    }
+  }
+
+  return {
+    /** Why nothing is published, where the slot cannot be used. */
+    fault: (): Failure | null => fault,
+    /** Parked events that somebody wants moved, between two batches. */
+    moveMarked: (): Promise<void> => inTurn(moveMarked),
+    async run(): Promise<void> {
+      while (!stopping.aborted) {
+        if (leases.mode() === 'wal') await readUnlessRefused().catch(fail)
+        else fault = null
+        await pause(lookMs, stopping)
+      }
+    },
+  }
+}
+
+/** Publishes batches of all shards, and parks what is refused under the leases of its shards. */
+function buildWalDelivery(context: ShardContext) {
+  const { db, owner, leases, limits, log, stopping } = context
+  const publish = counting(context)
+  let heldBack: HeldBack | null = null
+
   async function onFailure(error: unknown, attempt: number): Promise<void> {
     if (!(error instanceof Failure)) throw error
     log.warn({ err: error, attempt }, 'page not published')
     const { backoffBaseMs: baseMs, backoffCapMs: capMs } = limits
     await pause(backoffMs({ attempt, baseMs, capMs, random: Math.random }), stopping)
-  }
-
-  async function deliverBatch(events: readonly OutboxEvent[]): Promise<void> {
-    heldBack ??= await outagesWaited(() => readHeldBack(db, allShards))
-    for (let rest = events; rest.length > 0;) {
-      let attempt = 0
-      const delivered = await deliver(rest, heldBack, {
-        publish,
-        isRefusal,
-        attemptsMax: refusalsMax,
-        mayGoOn: () => !stopping.aborted,
-        onFailure: (error) => onFailure(error, (attempt += 1)),
-      })
-      if (delivered === null) throw new Error('The relay stops.')
-      if (delivered.parked.length > 0) await park(delivered.parked)
-      rest = rest.slice(delivered.done)
-    }
-  }
-
-  async function park(parked: readonly Parking[]): Promise<void> {
-    for (const { seq, reason, detail } of parked) {
-      context.telemetry.parked.inc({ reason })
-      log.warn({ seq, reason, detail }, 'event parked')
-    }
-    const isParked = async () => (await parkFromWal(db, owner, leases.usable(), parked)) === parked.length
-    while (!(await outagesWaited(isParked))) {
-      if (stopping.aborted) throw new Error('The relay stops.')
-      await pause(parkAgainMs, stopping)
-    }
   }
 
   async function outagesWaited<T>(work: () => Promise<T>): Promise<T> {
@@ -86,57 +114,35 @@ export function buildWalRelay({ context, marks, url, slot, telemetry, fail }: Wa
     }
   }
 
-  async function moveMarked(): Promise<void> {
-    await marks.refresh()
-    for (const { shard } of leases.usable().filter((lease) => marks.has(lease.shard))) {
-      heldBack = null
-      if (await moveParked(context, shard)) marks.done(shard)
+  async function park(parked: readonly Parking[]): Promise<void> {
+    for (const { seq, reason, detail } of parked) {
+      context.telemetry.parked.inc({ reason })
+      log.warn({ seq, reason, detail }, 'event parked')
     }
-  }
-
-  async function runOnce(): Promise<void> {
-    try {
-      await runWal({
-        db,
-        url,
-        owner,
-        leases: leases.usable,
-        deliver: (events) => inTurn(() => deliverBatch(events)),
-        reading: (reads) => {
-          heldBack = null
-          leases.setReads(reads)
-        },
-        limits: {
-          batchRowsMax: limits.pageRowsMax,
-          batchBytesMax: limits.pageBytesMax,
-          waitingBytesMax: 4_000_000,
-          senderTimeoutMs: limits.leaseMs,
-          stepMs: limits.leaseMs,
-          backoffBaseMs: limits.backoffBaseMs,
-          backoffCapMs: limits.backoffCapMs,
-        },
-        log,
-        telemetry: told,
-        stopping,
-        ...(slot !== undefined && { slot }),
-      })
-      fault = null
-    } catch (error) {
-      if (!(error instanceof Failure && error.code === 'SLOT_UNUSABLE')) throw error
-      if (fault === null) log.error({ err: error }, 'nothing is published')
-      fault = error
+    const isParked = async () => (await parkFromWal(db, owner, leases.usable(), parked)) === parked.length
+    while (!(await outagesWaited(isParked))) {
+      stopping.throwIfAborted()
+      await pause(parkAgainMs, stopping)
     }
   }
 
   return {
-    fault: (): Failure | null => fault,
-    /** Parked events that somebody wants moved, between two batches. */
-    moveMarked: (): Promise<void> => inTurn(moveMarked),
-    async run(): Promise<void> {
-      while (!stopping.aborted) {
-        if (leases.mode() === 'wal') await runOnce().catch(fail)
-        else fault = null
-        await pause(lookMs, stopping)
+    /** What is held back is read anew before the next batch. */
+    forget: (): void => void (heldBack = null),
+    async deliver(events: readonly OutboxEvent[]): Promise<void> {
+      heldBack ??= await outagesWaited(() => readHeldBack(db, allShards))
+      for (let rest = events; rest.length > 0;) {
+        let attempt = 0
+        const delivered = await deliver(rest, heldBack, {
+          publish,
+          isRefusal,
+          attemptsMax: refusalsMax,
+          mayGoOn: () => !stopping.aborted,
+          onFailure: (error) => onFailure(error, (attempt += 1)),
+        })
+        if (delivered === null) throw new Error('The relay stops.')
+        if (delivered.parked.length > 0) await park(delivered.parked)
+        rest = rest.slice(delivered.done)
       }
     },
   }
