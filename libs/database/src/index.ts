@@ -2,7 +2,7 @@ export { connectDatabase, type Database, type DatabaseOptions, type Tx, type TxO
 export { databaseFailure } from './failure.ts'
 export { migrate, type MigrateOptions } from './migrate.ts'
 export { lsnText, parseLsn } from './lsn.ts'
-export { type Queryable } from './queryable.ts'
+export { type PgLike, type PrismaLike, type Queryable, queryableOf, queryableOfPg } from './queryable.ts'
 export {
   type Replication,
   type ReplicationHandlers,

@@ -1,4 +1,3 @@
-import type { Prisma } from './generated/client.ts'
 import { databaseFailure } from './failure.ts'
 import type { Sql } from './sql.ts'
 
@@ -18,7 +17,14 @@ export interface Queryable {
   execute(statement: Sql): Promise<number>
 }
 
-export function queryableOf(client: Prisma.TransactionClient): Queryable {
+/** What of a Prisma client is needed, whichever schema it was generated from. */
+export interface PrismaLike {
+  $queryRaw<T>(statement: Sql): PromiseLike<T>
+  $executeRaw(statement: Sql): PromiseLike<number>
+}
+
+/** A Prisma client's transaction (or the client itself), for the functions of libs/outbox and libs/inbox. */
+export function queryableOf(client: PrismaLike): Queryable {
   return {
     query: async <T>(statement: Sql) => {
       try {
@@ -34,5 +40,25 @@ export function queryableOf(client: Prisma.TransactionClient): Queryable {
         throw databaseFailure(error)
       }
     },
+  }
+}
+
+/** What of a client of `pg` is needed: a Client, or a PoolClient between BEGIN and COMMIT. */
+export interface PgLike {
+  query(statement: { text: string; values: unknown[] }): Promise<{ rows: unknown[]; rowCount: number | null }>
+}
+
+/** A client of `pg`, for the functions of libs/outbox and libs/inbox. Types come back as that client reads them. */
+export function queryableOfPg(client: PgLike): Queryable {
+  const run = async ({ text, values }: Sql) => {
+    try {
+      return await client.query({ text, values })
+    } catch (error) {
+      throw databaseFailure(error)
+    }
+  }
+  return {
+    query: async <T>(statement: Sql) => (await run(statement)).rows as T[],
+    execute: async (statement) => (await run(statement)).rowCount ?? 0,
   }
 }

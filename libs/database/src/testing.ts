@@ -1,9 +1,17 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import pg from 'pg'
 import { type Database, type Tx, connectDatabase } from './database.ts'
 import { migrate } from './migrate.ts'
 import { raw, sql } from './sql.ts'
+
+/** A plain client of `pg`, connected: what a service without Prisma has. */
+export async function pgClient(connectionString: string): Promise<pg.Client> {
+  const client = new pg.Client({ connectionString })
+  await client.connect()
+  return client
+}
 
 export interface TestDatabase {
   url: string
