@@ -2,8 +2,9 @@ import { describe, expect, it } from '@jest/globals'
 import { showStatus } from './status-view.ts'
 import type { Status } from './status.ts'
 
+const quiet = { parked: { events: 0, keys: 0 }, resets: [] }
 const calm: Status = {
-  outbox: { pending: 0, oldestAgeMs: null, shards: [] },
+  outbox: { ...quiet, pending: 0, oldestAgeMs: null, shards: [] },
   consumer: { name: 'metrics-consumer', lag: 0, partitions: [] },
   deadLetters: { unresolved: 0, byReason: {} },
 }
@@ -23,6 +24,7 @@ describe('likewise status', () => {
   it('shows what waits, who has it, how far the consumer is and what is parked', () => {
     const status: Status = {
       outbox: {
+        ...quiet,
         pending: 1_201,
         oldestAgeMs: 8_400,
         shards: [
@@ -106,14 +108,14 @@ describe('likewise status', () => {
   })
 
   it('counts one event as one event', () => {
-    const status: Status = { ...calm, outbox: { pending: 1, oldestAgeMs: 10, shards: [] } }
+    const status: Status = { ...calm, outbox: { ...quiet, pending: 1, oldestAgeMs: 10, shards: [] } }
     expect(part(status, 'Outbox')[0]).toBe('  1 event waiting, the oldest for 10 ms')
   })
 
   it('shows no error of a shard that has recovered', () => {
     const recovered = { ...shard, attempts: 0, lastError: 'long ago' }
     expect(
-      showStatus({ ...calm, outbox: { pending: 0, oldestAgeMs: null, shards: [recovered] } }),
+      showStatus({ ...calm, outbox: { ...quiet, pending: 0, oldestAgeMs: null, shards: [recovered] } }),
     ).not.toContain('ago')
   })
 
@@ -127,12 +129,24 @@ describe('likewise status', () => {
     [7_200_000, '2.0 h'],
     [864_000_000, '240.0 h'],
   ])('shows an age of %d ms as %s', (oldestAgeMs, text) => {
-    const status: Status = { ...calm, outbox: { pending: 2, oldestAgeMs, shards: [] } }
+    const status: Status = { ...calm, outbox: { ...quiet, pending: 2, oldestAgeMs, shards: [] } }
     expect(part(status, 'Outbox')[0]).toBe(`  2 events waiting, the oldest for ${text}`)
   })
 
   it('ends no line with a space', () => {
     const shards = [{ ...shard, lastError: '' }]
-    expect(showStatus({ ...calm, outbox: { pending: 0, oldestAgeMs: null, shards } })).not.toMatch(/ $/m)
+    expect(showStatus({ ...calm, outbox: { ...quiet, pending: 0, oldestAgeMs: null, shards } })).not.toMatch(
+      / $/m,
+    )
+  })
+
+  it('names the command for what is parked in the outbox, and for a topic that lost records', () => {
+    const resets = [{ topic: 'catalog-events', partition: 3, at: '2026-01-31T12:00:00.000Z' }]
+    const outbox = { pending: 0, oldestAgeMs: null, parked: { events: 7, keys: 2 }, resets, shards: [] }
+    const shown = showStatus({ ...calm, outbox })
+    expect(shown).toContain('7 events of 2 keys parked: likewise outbox parked')
+    expect(shown).toContain(
+      'catalog-events/3 lost records, seen 2026-01-31T12:00:00.000Z: likewise outbox republish',
+    )
   })
 })

@@ -7,7 +7,19 @@ export function showStatus({ outbox, consumer, deadLetters }: Status): string {
     'Outbox',
     ...('error' in outbox
       ? [`  ${outbox.error}`]
-      : [`  ${events(outbox.pending)} waiting${oldest(outbox.oldestAgeMs)}`, ...shardTable(outbox.shards)]),
+      : [
+          `  ${events(outbox.pending)} waiting${oldest(outbox.oldestAgeMs)}`,
+          ...(outbox.parked.events > 0
+            ? [
+                `  ${events(outbox.parked.events)} of ${String(outbox.parked.keys)} keys parked: likewise outbox parked`,
+              ]
+            : []),
+          ...outbox.resets.map(
+            ({ topic, partition, at }) =>
+              `  ${topic}/${String(partition)} lost records, seen ${at}: likewise outbox republish --since …`,
+          ),
+          ...shardTable(outbox.shards),
+        ]),
     '',
     'Consumer',
     ...('error' in consumer

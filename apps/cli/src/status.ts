@@ -2,7 +2,7 @@ import type { Database } from '@likewise/database'
 import { topics } from '@likewise/events'
 import { countDeadLetters, readMarks } from '@likewise/inbox'
 import { type KafkaOptions, readTopicEnds } from '@likewise/kafka'
-import { readBacklog } from '@likewise/outbox'
+import { countParked, readBacklog, readResets } from '@likewise/outbox'
 import { Failure } from '@likewise/service'
 
 export interface ShardStatus {
@@ -31,7 +31,15 @@ export interface PartitionStatus {
 type Asked<T> = T | { error: string }
 
 export interface Status {
-  outbox: Asked<{ pending: number; oldestAgeMs: number | null; shards: ShardStatus[] }>
+  outbox: Asked<{
+    pending: number
+    oldestAgeMs: number | null
+    /** Parked by the relay, and the keys they hold back. */
+    parked: { events: number; keys: number }
+    /** Partitions that lost records which had been acknowledged. */
+    resets: { topic: string; partition: number; at: string }[]
+    shards: ShardStatus[]
+  }>
   consumer: Asked<{ name: string; lag: number; partitions: PartitionStatus[] }>
   deadLetters: Asked<{ unresolved: number; byReason: Record<string, number> }>
 }
@@ -51,6 +59,8 @@ export async function readStatus(
 
 async function outboxStatus(catalog: Database) {
   const backlog = await readBacklog(catalog)
+  const parked = await countParked(catalog)
+  const resets = await readResets(catalog)
   const shards = backlog.map((shard) => ({
     ...shard,
     pending: Number(shard.pending),
@@ -63,6 +73,8 @@ async function outboxStatus(catalog: Database) {
   return {
     pending: shards.reduce((sum, shard) => sum + shard.pending, 0),
     oldestAgeMs: ages.length > 0 ? Math.max(...ages) : null,
+    parked: { events: Number(parked.events), keys: Number(parked.keys) },
+    resets: resets.map(({ topic, partition, resetAt }) => ({ topic, partition, at: resetAt.toISOString() })),
     shards,
   }
 }

@@ -1,6 +1,6 @@
 import { connectDatabase, requireSchema } from '@likewise/database'
 import { buildPublisher } from '@likewise/kafka'
-import { type Relay, keepRing, startRelay } from '@likewise/outbox'
+import { type Relay, keepRing, startRelay, watchPositions } from '@likewise/outbox'
 import { buildHttp, checked, listen, parseBrokers, runService, version } from '@likewise/service'
 import { watchBacklog } from './backlog-telemetry.ts'
 import { RelayConfig } from './config.ts'
@@ -41,13 +41,15 @@ await runService({
     defer('probes', () => http.close())
     await listen(http, { host: config.RELAY_HOST, port: config.RELAY_PORT, variable: 'RELAY_PORT' })
 
+    const positions = watchPositions({ db, log, telemetry, everyMs: 10_000 })
+    defer('positions', () => positions.stop())
     const relay = startRelay({
       db,
       url,
       ...(config.RELAY_SOURCE && { source: config.RELAY_SOURCE }),
       leaseDb,
       publish: async (events) => {
-        await publisher.publish(events.map((event) => recordOf(event, config.EVENT_SOURCE)))
+        positions.note(await publisher.publish(events.map((event) => recordOf(event, config.EVENT_SOURCE))))
       },
       limits: {
         pageRowsMax: config.RELAY_PAGE_ROWS,

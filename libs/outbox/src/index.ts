@@ -25,3 +25,4 @@ export {
 export { type WalSwitchOptions, disableWal, enableWal } from './wal/switch.ts'
 export { type WalContext, type WalLimits, runWal } from './wal/run-wal.ts'
 export { walTelemetry } from './wal/wal-telemetry.ts'
+export { type Position, type Reset, readResets, watchPositions } from './positions.ts'

@@ -85,6 +85,7 @@ async function rewind(
           from catalog.outbox_cursors order by shard, n desc
         ) as newest
         where pg_snapshot_xmax(to_snapshot) > pg_snapshot_xmax(pg_current_snapshot())`)
+      await tx.execute(sql`update catalog.outbox_positions set reset_at = null where reset_at is not null`)
       // Last: what is published already was told by the transaction ids as they are.
       await also(tx, counted)
       return counted
