@@ -118,7 +118,7 @@ async function act(options: Selected & Acting & { verb: string; action: Act }, s
 }
 
 /** For people. Pure but for the clock. */
-export function parkedTable(events: readonly ParkedEvent[], nowMs = Date.now()): string {
+function parkedTable(events: readonly ParkedEvent[], nowMs = Date.now()): string {
   return table(
     ['event', 'key', 'type', 'state', 'attempts', 'parked for', 'why'],
     events.map((e) => [
