@@ -272,6 +272,14 @@ describe.each(clients)('a record that cannot be published by %s', (client) => {
     await publisher.publish([record()])
   })
 
+  it('is a refused event when a header is no text, as somebody’s SQL may have written it', async () => {
+    const headers = { tenant: 42 } as unknown as Record<string, string>
+    await expect(open(client).publish([record({ headers })])).rejects.toMatchObject({
+      ...refused,
+      message: 'A record is refused: its header tenant is not a text, but number.',
+    })
+  })
+
   it('is a refused event when it breaks a rule of its topic', async () => {
     const keyless = record({ topic: compacted, key: null })
     await expect(open(client).publish([keyless])).rejects.toMatchObject({

@@ -121,6 +121,15 @@ export function buildPublisher({ client = 'kafkajs', ...options }: PublisherOpti
 }
 
 function requireSendable(records: readonly OutgoingRecord[]): void {
+  // Types say so, but they come from a database's JSON; a client would throw what looks like a bug of ours.
+  const odd = records
+    .flatMap(({ headers }) => Object.entries(headers))
+    .find(([, text]) => typeof text !== 'string')
+  if (odd !== undefined)
+    throw new Failure(
+      'EVENT_REFUSED',
+      `A record is refused: its header ${odd[0]} is not a text, but ${typeof odd[1]}.`,
+    )
   const bytes = records.reduce((sum, record) => sum + bytesOf(record), 0)
   if (bytes <= sendBytesMax) return
   throw new Failure(

@@ -15,7 +15,7 @@ export interface Link {
 
 /**
  * The broker tells clients its own address, to which they would go past the link: wherever it stands in an answer, the
- * link's stands instead. Both have the same length (Kafka writes a port in four bytes), so nothing else has to change.
+ * link's port stands instead, at the same host. Kafka writes a port in four bytes, so nothing else has to change.
  */
 export async function openLink(broker: string): Promise<Link> {
   const [host = '', port = ''] = broker.split(':')
@@ -44,7 +44,7 @@ export async function openLink(broker: string): Promise<Link> {
   async function listen(): Promise<void> {
     const made = createServer(pass)
     server = made
-    await new Promise<void>((resolve) => made.listen(own, '127.0.0.1', resolve))
+    await new Promise<void>((resolve) => made.listen(own, host, resolve))
     own = (made.address() as AddressInfo).port
   }
 
@@ -53,7 +53,7 @@ export async function openLink(broker: string): Promise<Link> {
   }
   await listen()
   return {
-    address: `127.0.0.1:${String(own)}`,
+    address: `${host}:${String(own)}`,
     async close() {
       each((socket) => socket.destroy())
       await new Promise((resolve) => server?.close(resolve))

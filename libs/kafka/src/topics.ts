@@ -1,5 +1,5 @@
 import { type Admin } from 'kafkajs'
-import { Failure } from '@likewise/service'
+import { Failure, pause } from '@likewise/service'
 import { type KafkaOptions, buildKafka } from './client.ts'
 import { kafkaFailure } from './failure.ts'
 
@@ -36,7 +36,7 @@ export async function ensureTopics(options: KafkaOptions, plans: readonly TopicP
       }
     }
     await admin.createTopics({
-      waitForLeaders: true,
+      waitForLeaders: false,
       topics: missing.map((plan) => ({
         topic: plan.topic,
         numPartitions: plan.partitions,
@@ -47,8 +47,30 @@ export async function ensureTopics(options: KafkaOptions, plans: readonly TopicP
         ],
       })),
     })
-    return missing.map((plan) => plan.topic)
+    const made = missing.map((plan) => plan.topic)
+    await untilLed(admin, made)
+    return made
   })
+}
+
+const ledWithinMs = 30_000
+
+/** kafkajs would wait too, but ends at once where a broker does not know a topic yet that another has just made. */
+async function untilLed(admin: Admin, topics: string[]): Promise<void> {
+  if (topics.length === 0) return
+  const endMs = performance.now() + ledWithinMs
+  for (;;) {
+    await pause(50)
+    try {
+      const metadata = await admin.fetchTopicMetadata({ topics })
+      if (metadata.topics.every(({ partitions }) => partitions.every(({ leader }) => leader >= 0))) return
+    } catch (error) {
+      if (performance.now() > endMs) throw error
+      continue
+    }
+    if (performance.now() > endMs)
+      throw new Failure('BROKER_UNAVAILABLE', `Topics ${topics.join(', ')} have no leaders yet; try again.`)
+  }
 }
 
 /** First offset and end (the offset the next record will get) of each partition. */
@@ -69,7 +91,11 @@ export async function removeTopics(options: KafkaOptions, topics: readonly strin
   await withAdmin(options, async (admin) => {
     const existing = new Set(await admin.listTopics())
     const present = topics.filter((topic) => existing.has(topic))
-    if (present.length > 0) await admin.deleteTopics({ topics: present })
+    if (present.length === 0) return
+    await admin.deleteTopics({ topics: present }).catch((error: unknown) => {
+      // One that was just removed may be listed a little longer; the others are removed all the same.
+      if ((error as { type?: string }).type !== 'UNKNOWN_TOPIC_OR_PARTITION') throw error
+    })
   })
 }
 

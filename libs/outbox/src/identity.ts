@@ -13,6 +13,10 @@ import { Failure, type Logger } from '@likewise/service'
  * @returns the timeline that was left, where it has changed since the last call by any relay.
  */
 export async function checkIdentity(db: Queryable): Promise<{ leftTimeline: number | null }> {
+  // Around a failover a name may point to a standby for a while; asking it for the WAL's end would be refused for good.
+  const [server] = await db.query<{ isStandby: boolean }>(sql`select pg_is_in_recovery() as "isStandby"`)
+  if (server?.isStandby)
+    throw new Failure('DATABASE_UNAVAILABLE', 'PostgreSQL is a standby here; the relay waits.')
   const [found] = await db.query<{
     here: string
     noted: string | null

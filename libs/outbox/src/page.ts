@@ -49,7 +49,8 @@ export async function readPage(
   afterSeq: bigint,
   limits: PageLimits,
 ): Promise<OutboxEvent[]> {
-  const small = window.rowCount <= BigInt(limits.pageRowsMax)
+  // The first window of a shard, and a republish, see everything before as theirs: by xid that would be the whole table.
+  const small = window.rowCount <= BigInt(limits.pageRowsMax) && window.fromSnapshot !== '1:1:'
   const freshSeq = window.freshSeq ?? window.lastSeq + 1n
   // A walk from freshSeq meets late rows as well; by xid they are then only wanted below it.
   const late = sql`unnest(array(select pg_snapshot_xip(${window.fromSnapshot}::pg_snapshot))) as late(top_xid)

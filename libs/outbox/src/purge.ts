@@ -119,7 +119,9 @@ async function isPurgeable(
       ) > coalesce(${now ?? null}::timestamptz, now()) - ${retentionDays} * interval '1 day'
     ), false) as "isKept"
     from (
-      select distinct on (shard) shard, from_snapshot, to_snapshot, after_seq
+      select distinct on (shard) shard, to_snapshot, after_seq,
+             -- all of a finished window is published
+             case when after_seq >= last_seq then to_snapshot else from_snapshot end as from_snapshot
       from catalog.outbox_cursors order by shard, n desc
     ) as cursor`)
   return found?.isKept === false

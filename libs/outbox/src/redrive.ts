@@ -42,9 +42,11 @@ export async function moveParked(context: ShardContext, shard: number): Promise<
 
 /**
  * Of a key's parked events, in order, those to send now: up to the first refused one that nobody wants redriven, since
- * what waits behind that must go on waiting. Pure.
+ * what waits behind that must go on waiting; or the first that is to be dropped, which the next look does. Pure.
  */
 export function sendableOf(waiting: readonly WaitingEvent[]): OutboxEvent[] {
-  const head = waiting.findIndex(({ reason, mark }) => reason === 'refused' && mark !== 'redrive')
+  const head = waiting.findIndex(
+    ({ reason, mark }) => mark === 'discard' || (reason === 'refused' && mark !== 'redrive'),
+  )
   return waiting.slice(0, head === -1 ? undefined : head).map(({ event }) => event)
 }

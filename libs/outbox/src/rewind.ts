@@ -1,7 +1,6 @@
 import { type Database, type Tx, sql } from '@likewise/database'
 import { Failure } from '@likewise/service'
 import { noteIdentity } from './identity.ts'
-import { readMode } from './wal/slot.ts'
 
 export interface RewindOptions {
   /** Events written from then on are published once more; all that the ring still holds where it is left out. */
@@ -59,23 +58,22 @@ async function rewind(
 ): Promise<Rewound> {
   return db.tx(
     async (tx) => {
-      if ((await readMode(tx)) === 'wal') {
+      const [mode] = await tx.query<{ mode: string }>(sql`select mode from catalog.outbox_meta for share`)
+      if (mode?.mode === 'wal') {
         const mend = 'Run `likewise outbox wal disable` first, and enable it again afterwards.'
         throw new Failure('CONFLICT', `The outbox is read from the WAL, and its cursors do not lead. ${mend}`)
       }
-      if (dryRun) return count(tx, since)
+      // The long look at the ring comes before the lock: relays go on meanwhile. What is committed after it lies beyond its
+      // snapshot, which becomes the window's end.
+      const shards = await readAgain(tx, since)
+      const counted = sumOf(shards)
+      if (dryRun) return counted
       // Whoever holds a shard holds it no longer: its next step fails, and it reads the cursor that is written here.
       await tx.execute(sql`
         with all_leases as (select shard from catalog.outbox_leases order by shard for update)
         update catalog.outbox_leases as lease set owner = null, epoch = epoch + 1, lease_until = '-infinity'
         from all_leases where all_leases.shard = lease.shard`)
-      const counted = await count(tx, since)
-      await tx.execute(sql`
-        insert into catalog.outbox_cursors (shard, n, from_snapshot, to_snapshot, first_seq, fresh_seq, last_seq,
-                                            after_seq, row_count, epoch)
-        select shard, n + 1, '1:1:', pg_current_snapshot(), first_seq, first_seq, last_seq, first_seq - 1, row_count, epoch
-        from (${again(since)}) as again
-        where first_seq is not null`)
+      await setCursors(tx, shards)
       // A shard without such rows: its cursor must fit the cluster too.
       await tx.execute(sql`
         insert into catalog.outbox_cursors (shard, n, from_snapshot, to_snapshot, last_seq, after_seq, epoch)
@@ -94,31 +92,63 @@ async function rewind(
   )
 }
 
-async function count(tx: Tx, since: Date | undefined): Promise<Rewound> {
-  const [row] = await tx.query<{ events: number; oldest: Date | null }>(sql`
-    select coalesce(sum(again.row_count), 0)::float8 as events, min(again.oldest) as oldest
-    from (${again(since)}) as again`)
-  return row ?? { events: 0, oldest: null }
+interface Again {
+  shard: number
+  snapshot: string
+  firstSeq: bigint
+  lastSeq: bigint
+  rows: bigint
+  oldest: Date
+}
+
+function sumOf(shards: readonly Again[]): Rewound {
+  const oldest = Math.min(...shards.map((again) => again.oldest.getTime()))
+  return {
+    events: shards.reduce((sum, { rows }) => sum + Number(rows), 0),
+    oldest: shards.length > 0 ? new Date(oldest) : null,
+  }
 }
 
 /** By shard: from which seq on to publish again. That of the first row since a time, or not yet published. */
-const again = (since: Date | undefined) => sql`
-  with newest as (
-    select distinct on (shard) * from catalog.outbox_cursors order by shard, n desc
-  ), first as (
-    select newest.shard, newest.n, lease.epoch, min(e.seq) filter (
-             where ${since ?? null}::timestamptz is null or e.created_at >= ${since ?? null}::timestamptz
-               or not (pg_visible_in_snapshot(e.xid, newest.from_snapshot)
-                       or (pg_visible_in_snapshot(e.xid, newest.to_snapshot) and e.seq <= newest.after_seq))
-           ) as first_seq
-    from newest join catalog.outbox_leases as lease using (shard)
-    join catalog.outbox_events as e on e.shard = newest.shard
-    group by newest.shard, newest.n, lease.epoch
-  )
-  select first.shard, first.n, first.epoch, first.first_seq, max(e.seq) as last_seq, count(*) as row_count,
-         min(e.created_at) as oldest
-  from first join catalog.outbox_events as e on e.shard = first.shard and e.seq >= first.first_seq
-  group by first.shard, first.n, first.epoch, first.first_seq`
+async function readAgain(tx: Tx, since: Date | undefined): Promise<Again[]> {
+  return tx.query<Again>(sql`
+    with newest as (
+      select distinct on (shard) * from catalog.outbox_cursors order by shard, n desc
+    ), first as (
+      select newest.shard, min(e.seq) filter (
+               where ${since ?? null}::timestamptz is null or e.created_at >= ${since ?? null}::timestamptz
+                 or not (pg_visible_in_snapshot(e.xid, newest.from_snapshot)
+                         or (pg_visible_in_snapshot(e.xid, newest.to_snapshot) and e.seq <= newest.after_seq))
+             ) as first_seq
+      from newest join catalog.outbox_events as e on e.shard = newest.shard group by newest.shard
+    )
+    select first.shard::int as shard, pg_current_snapshot()::text as snapshot, first.first_seq as "firstSeq",
+           max(e.seq) as "lastSeq", count(*) as rows, min(e.created_at) as oldest
+    from first join catalog.outbox_events as e on e.shard = first.shard and e.seq >= first.first_seq
+    group by first.shard, first.first_seq`)
+}
+
+/** A step that was under way when the leases were taken may still take a number: then the next one. */
+async function setCursors(tx: Tx, shards: readonly Again[]): Promise<void> {
+  for (let rest = shards; rest.length > 0;) {
+    const set = await tx.query<{ shard: number }>(sql`
+      insert into catalog.outbox_cursors (shard, n, from_snapshot, to_snapshot, first_seq, fresh_seq, last_seq,
+                                          after_seq, row_count, epoch)
+      select again.shard, newest.n + 1, '1:1:', again.snapshot::pg_snapshot, again.first_seq, again.first_seq,
+             again.last_seq, again.first_seq - 1, again.row_count, lease.epoch
+      from unnest(${rest.map(({ shard }) => shard)}::smallint[], ${rest.map(({ snapshot }) => snapshot)}::text[],
+                  ${rest.map(({ firstSeq }) => firstSeq)}::bigint[], ${rest.map(({ lastSeq }) => lastSeq)}::bigint[],
+                  ${rest.map(({ rows }) => rows)}::bigint[])
+        as again(shard, snapshot, first_seq, last_seq, row_count)
+      join catalog.outbox_leases as lease on lease.shard = again.shard
+      cross join lateral (
+        select n from catalog.outbox_cursors as c where c.shard = again.shard order by n desc limit 1
+      ) as newest
+      on conflict do nothing
+      returning shard::int as shard`)
+    rest = rest.filter(({ shard }) => !set.some((done) => done.shard === shard))
+  }
+}
 
 async function audit(
   tx: Tx,

@@ -29,9 +29,10 @@ export interface WalContext {
   leases: () => readonly { shard: number; epoch: bigint }[]
   /**
    * Publishes them in this order per key, parks what is refused, retries outages for ever; resolves when each is the one
-   * or the other. May reject with anything once `stopping` has aborted; before that, a rejection is a bug.
+   * or the other. Once `ending` has aborted (the relay stops, the mode is another, the stream is gone) it must settle soon,
+   * and may reject with anything; before that, a rejection is a bug.
    */
-  deliver: (events: readonly OutboxEvent[]) => Promise<void>
+  deliver: (events: readonly OutboxEvent[], ending: AbortSignal) => Promise<void>
   /** Told when this relay begins to read the slot, and when it lets go of it. */
   reading: (reads: boolean) => void
   limits: WalLimits
@@ -145,7 +146,7 @@ interface Progress {
 
 /** One batch is on its way while the stream collects the next. */
 async function pump(
-  { deliver, limits, log, telemetry, stopping }: WalContext,
+  { deliver, limits, log, telemetry }: WalContext,
   stream: WalStream,
   progress: Progress,
   ending: AbortSignal,
@@ -156,9 +157,9 @@ async function pump(
     if (batch === null) return
     if (batch.events.length > 0) {
       try {
-        await deliver(batch.events)
+        await deliver(batch.events, ending)
       } catch (error) {
-        if (stopping.aborted) return
+        if (ending.aborted) return
         throw error
       }
       telemetry.delivered.inc(batch.events.length)

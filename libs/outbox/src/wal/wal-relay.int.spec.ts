@@ -179,6 +179,31 @@ describe('a change of the source', () => {
     await came(names)
     expect(firstOfKey('a')).toEqual(names)
   }, 90_000)
+
+  it('back while the reader has a refused event in hand leaves nobody waiting (I6)', async () => {
+    start()
+    start()
+    await enableWal({ ...test.switch, patienceMs: 20_000 })
+    refused.add('b000')
+    await write(['b000'])
+    await until('parked', async () => (await waiting()).length === 1)
+    const over = new AbortController()
+    let count = 0
+    const writing = (async () => {
+      while (!over.signal.aborted)
+        await write([`b${String((count += 1)).padStart(3, '0')}`, `a${String(count)}`])
+    })()
+    for (let i = 0; i < 3; i += 1) {
+      await disableWal({ ...test.switch, patienceMs: 20_000 })
+      await pause(700)
+      await enableWal({ ...test.switch, patienceMs: 20_000 })
+      await pause(700)
+    }
+    over.abort()
+    await writing
+    await came([`a${String(count)}`])
+    await until('the tail waits', async () => (await waiting()).length === count + 1)
+  }, 120_000)
 })
 
 describe('a relay that is told which source to expect', () => {

@@ -55,7 +55,7 @@ export function buildWalRelay(options: WalRelayOptions) {
     await runWal({
       ...{ db, url, owner, log, telemetry, stopping, ...(slot !== undefined && { slot }) },
       leases: leases.usable,
-      deliver: (events) => inTurn(() => delivery.deliver(events)),
+      deliver: (events, ending) => inTurn(() => delivery.deliver(events, ending)),
       reading: (reads) => {
         delivery.forget()
         leases.setReads(reads)
@@ -92,56 +92,57 @@ export function buildWalRelay(options: WalRelayOptions) {
 
 /** Publishes batches of all shards, and parks what is refused under the leases of its shards. */
 function buildWalDelivery(context: ShardContext) {
-  const { db, owner, leases, limits, log, stopping } = context
+  const { db, owner, leases, limits, log } = context
   const publish = counting(context)
   let heldBack: HeldBack | null = null
 
-  async function onFailure(error: unknown, attempt: number): Promise<void> {
+  async function onFailure(error: unknown, attempt: number, ending: AbortSignal): Promise<void> {
     if (!(error instanceof Failure)) throw error
     log.warn({ err: error, attempt }, 'page not published')
     const { backoffBaseMs: baseMs, backoffCapMs: capMs } = limits
-    await pause(backoffMs({ attempt, baseMs, capMs, random: Math.random }), stopping)
+    await pause(backoffMs({ attempt, baseMs, capMs, random: Math.random }), ending)
   }
 
-  async function outagesWaited<T>(work: () => Promise<T>): Promise<T> {
+  async function outagesWaited<T>(work: () => Promise<T>, ending: AbortSignal): Promise<T> {
     for (let attempt = 1; ; attempt += 1) {
       try {
         return await work()
       } catch (error) {
-        if (!(error instanceof Failure && error.retryable) || stopping.aborted) throw error
-        await onFailure(error, attempt)
+        if (!(error instanceof Failure && error.retryable) || ending.aborted) throw error
+        await onFailure(error, attempt, ending)
       }
     }
   }
 
-  async function park(parked: readonly Parking[]): Promise<void> {
+  async function park(parked: readonly Parking[], ending: AbortSignal): Promise<void> {
     for (const { seq, reason, detail } of parked) {
       context.telemetry.parked.inc({ reason })
       log.warn({ seq, reason, detail }, 'event parked')
     }
     const isParked = async () => (await parkFromWal(db, owner, leases.usable(), parked)) === parked.length
-    while (!(await outagesWaited(isParked))) {
-      stopping.throwIfAborted()
-      await pause(parkAgainMs, stopping)
+    while (!(await outagesWaited(isParked, ending))) {
+      ending.throwIfAborted()
+      await pause(parkAgainMs, ending)
     }
   }
 
   return {
     /** What is held back is read anew before the next batch. */
     forget: (): void => void (heldBack = null),
-    async deliver(events: readonly OutboxEvent[]): Promise<void> {
-      heldBack ??= await outagesWaited(() => readHeldBack(db, allShards))
+    /** Rejects once `ending` has aborted: what was not confirmed comes again, to whoever reads then. */
+    async deliver(events: readonly OutboxEvent[], ending: AbortSignal): Promise<void> {
+      heldBack ??= await outagesWaited(() => readHeldBack(db, allShards), ending)
       for (let rest = events; rest.length > 0;) {
         let attempt = 0
         const delivered = await deliver(rest, heldBack, {
           publish,
           isRefusal,
           attemptsMax: refusalsMax,
-          mayGoOn: () => !stopping.aborted,
-          onFailure: (error) => onFailure(error, (attempt += 1)),
+          mayGoOn: () => !ending.aborted,
+          onFailure: (error) => onFailure(error, (attempt += 1), ending),
         })
-        if (delivered === null) throw new Error('The relay stops.')
-        if (delivered.parked.length > 0) await park(delivered.parked)
+        if (delivered === null) throw new Error('The reading ends.')
+        if (delivered.parked.length > 0) await park(delivered.parked, ending)
         rest = rest.slice(delivered.done)
       }
     },
