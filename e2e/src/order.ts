@@ -1,30 +1,41 @@
 import { randomUUID } from 'node:crypto'
 import { type LikeEvent, decode, topics } from '@likewise/events'
-import { readTopicEnds, subscribe } from '@likewise/kafka'
+import { type IncomingRecord, readTopicEnds, subscribe } from '@likewise/kafka'
 import { buildLogger, parseBrokers } from '@likewise/service'
 import { eventually } from './system.ts'
 
 /** Every event on the topic, those of a partition in their order. */
 export async function readTopic(kafkaBrokers: string): Promise<LikeEvent[]> {
+  const records = await readRecords(kafkaBrokers, topics.catalogEvents)
+  return records.flatMap((record) => {
+    const decoded = decode(record)
+    return decoded.kind === 'event' ? [decoded.event] : []
+  })
+}
+
+/** Every record on a topic, those of a partition in their order. */
+export async function readRecords(
+  kafkaBrokers: string,
+  topic: string,
+): Promise<(IncomingRecord & { partition: number })[]> {
   const kafka = {
     brokers: parseBrokers(kafkaBrokers),
     clientId: 'e2e',
     requestTimeoutMs: 10_000,
     log: buildLogger({ service: 'e2e', level: 'silent' }),
   }
-  const ends = await readTopicEnds(kafka, topics.catalogEvents)
+  const ends = await readTopicEnds(kafka, topic)
   const wanted = ends.filter(({ start, end }) => end > start)
   const next = new Map<number, bigint>()
-  const events: LikeEvent[] = []
+  const read: (IncomingRecord & { partition: number })[] = []
   const subscriber = subscribe({
     ...kafka,
     groupId: `e2e-${randomUUID()}`,
-    topic: topics.catalogEvents,
+    topic,
     partitionsAtOnceMax: 1,
     onBatch: async ({ partition, records }) => {
       for (const record of records) {
-        const decoded = decode(record)
-        if (decoded.kind === 'event') events.push(decoded.event)
+        read.push({ ...record, partition })
         next.set(partition, record.offset + 1n)
       }
     },
@@ -34,7 +45,7 @@ export async function readTopic(kafkaBrokers: string): Promise<LikeEvent[]> {
   })
   await eventually(async () => wanted.every(({ partition, end }) => (next.get(partition) ?? 0n) >= end))
   await subscriber.stop()
-  return events
+  return read
 }
 
 /** A relay that died after Kafka's answer and before its own note repeats a page: at least once. */

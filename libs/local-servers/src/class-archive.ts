@@ -3,7 +3,7 @@ import { accessSync, constants, existsSync } from 'node:fs'
 import { copyFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errorCode } from './error-code.ts'
-import type { KafkaTools } from './kafka-jars.ts'
+import type { JavaTools } from './jars.ts'
 
 interface ClassArchive {
   /** For the broker: start from the archive, or write it at the end. */
@@ -19,7 +19,7 @@ interface ClassArchive {
  * jars (50 MB, 2.5 s of CPU, once), the next ones start from it: 1.2 s instead of 2.1 s, 2.4 s of CPU instead of 4.4 s. Java itself checks that archive, jars and version fit and
  * does without it if not. It is written into the home and moved: an archive in use is never overwritten.
  */
-export function classArchive(tools: KafkaTools, home: string): ClassArchive {
+export function classArchive(tools: JavaTools, home: string): ClassArchive {
   const javaId = createHash('sha256').update(tools.java.version).digest('hex').slice(0, 12)
   const archive = join(tools.jars, `classes-${javaId}.jsa`)
   const keepNothing = () => Promise.resolve()

@@ -8,7 +8,7 @@ import { kafkaAnswers } from './answers.ts'
 import { classArchive } from './class-archive.ts'
 import { runCommand, tail } from './commands.ts'
 import { findKafkaTools } from './kafka-jars.ts'
-import type { KafkaTools } from './kafka-jars.ts'
+import type { JavaTools } from './jars.ts'
 import { runServer } from './local-server.ts'
 import type { EmbeddedServer } from './local-server.ts'
 import { choosePort, rememberedPort } from './ports.ts'
@@ -111,7 +111,7 @@ export function kafkaSettings(options: { port: number; controllerPort: number; d
     .join('')
 }
 
-async function formatStorage(tools: KafkaTools, archiveArgs: string[], settings: string): Promise<void> {
+async function formatStorage(tools: JavaTools, archiveArgs: string[], settings: string): Promise<void> {
   const tool = ['kafka.tools.StorageTool', 'format', '--ignore-formatted', '-t', clusterId, '-c', settings]
   const args = ['-Xmx256m', '-XX:TieredStopAtLevel=1', ...archiveArgs, ...classPath(tools), ...tool]
   const result = await runCommand(tools.java.command, args, { timeoutMs: formatTimeoutMs })
@@ -121,7 +121,7 @@ async function formatStorage(tools: KafkaTools, archiveArgs: string[], settings:
   })
 }
 
-function javaArgs(tools: KafkaTools, archiveArgs: string[], settings: string): string[] {
+function javaArgs(tools: JavaTools, archiveArgs: string[], settings: string): string[] {
   return [
     '-Xms256m',
     '-Xmx512m',
@@ -137,7 +137,7 @@ function javaArgs(tools: KafkaTools, archiveArgs: string[], settings: string): s
   ]
 }
 
-function classPath(tools: KafkaTools): string[] {
+function classPath(tools: JavaTools): string[] {
   return [`-Dlog4j2.configurationFile=${log4j}`, '-cp', join(tools.jars, '*')]
 }
 

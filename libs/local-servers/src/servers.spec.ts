@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals'
 import { kafkaEnvironment } from './containers.ts'
 import { kafkaSettings } from './embedded-kafka.ts'
-import { cacheDirectory, parseJavaMajor } from './kafka-jars.ts'
+import { cacheDirectory, parseJavaMajor } from './jars.ts'
 import { missingTool } from './missing-tool.ts'
 import { parseAccounts } from './postgres-place.ts'
 import { together } from './together.ts'
