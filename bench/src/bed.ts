@@ -24,6 +24,8 @@ export interface Bed {
   readonly servers: Servers
   readonly home: string
   readonly catalog: Database
+  /** For what connects by itself. */
+  readonly catalogUrl: string
   readonly metrics: Database
   readonly kafka: KafkaOptions
   /** Where bare producers write, so that catalog-events holds the relay's records only. */
@@ -71,7 +73,8 @@ export async function withBed<T>(
     await prepareTopics(servers.kafkaBrokers, log)
     await requireEmptyTopic(kafka)
     const withService = serviceRunner(home, env)
-    return await work({ servers, home, catalog, metrics, kafka, bareTopic, log, tell, stopping, withService })
+    const databases = { catalog, catalogUrl: urls.catalog, metrics }
+    return await work({ servers, home, ...databases, kafka, bareTopic, log, tell, stopping, withService })
   } finally {
     for (const release of releases.reverse()) {
       await release().catch((error: unknown) => {

@@ -16,7 +16,7 @@ export interface Drain {
 }
 
 // Often enough that the first and the last reading are off by far less than 1 % of a drain of some seconds.
-const everyMs = 15
+const defaultEveryMs = 15
 // 100,000 events at a tenth of the goal.
 const limitMs = 120_000
 
@@ -27,11 +27,13 @@ const limitMs = 120_000
 export async function watchDrain<P>(options: {
   pid: number
   stopping: AbortSignal
+  /** Between two readings, where `read` is not cheap. */
+  everyMs?: number
   read: () => Promise<P>
   hasBegun: (progress: P) => boolean
   isDone: (progress: P) => boolean
 }): Promise<{ first: Sample & { progress: P }; last: Sample & { progress: P } }> {
-  const { pid, stopping, read, hasBegun, isDone } = options
+  const { pid, stopping, read, hasBegun, isDone, everyMs = defaultEveryMs } = options
   const deadlineMs = performance.now() + limitMs
   let first: (Sample & { progress: P }) | undefined
   for (;;) {
@@ -59,9 +61,9 @@ export function drainOf(options: { first: Sample; last: Sample; events: number }
 
 /** The parts of a drain, `relay.drain` or `relay.drain.variant`; those that cannot be read here (no /proc) are left out. */
 export function partsOfDrains(
-  { area, variant }: { area: 'relay' | 'consumer'; variant?: string | undefined },
+  { area, variant }: { area: 'relay' | 'consumer' | 'peer.debezium'; variant?: string | undefined },
   drains: readonly Drain[],
-  limit: { name: string; repeats: readonly number[] },
+  limit?: { name: string; repeats: readonly number[] },
 ): Part[] {
   const peaks = drains.flatMap(({ peakMb }) => peakMb ?? [])
   const cpu = drains.flatMap(({ cpuSecondsPer100k }) => cpuSecondsPer100k ?? [])

@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises'
 import { Failure, maskPasswords } from '@likewise/service'
-import { type Area, readArguments } from './arguments.ts'
+import { type Area, type Arguments, readArguments } from './arguments.ts'
 import { type Bed, withBed } from './bed.ts'
 import { benchConsumer } from './consumer-bench.ts'
 import { benchEndToEnd } from './e2e-bench.ts'
@@ -9,9 +9,9 @@ import { benchRelay } from './relay-bench.ts'
 import { type Part, type Report, conditionsOf, tableOf } from './report.ts'
 
 // In this order, because each leaves more behind than the next one minds: likes on the topic, then a full topic.
-const benches: readonly [Area, (bed: Bed, repeats: number) => Promise<Part[]>][] = [
-  ['e2e', benchEndToEnd],
-  ['consumer', benchConsumer],
+const benches: readonly [Area, (bed: Bed, options: Arguments) => Promise<Part[]>][] = [
+  ['e2e', (bed, { repeats }) => benchEndToEnd(bed, repeats)],
+  ['consumer', (bed, { repeats }) => benchConsumer(bed, repeats)],
   ['relay', benchRelay],
 ]
 
@@ -20,13 +20,14 @@ const tell = (line: string): void => {
 }
 
 async function bench(stopping: AbortSignal): Promise<void> {
-  const { areas, repeats, jsonFile } = readArguments(process.argv.slice(2))
+  const options = readArguments(process.argv.slice(2))
+  const { areas, jsonFile } = options
   const report = await withBed({ stopping, tell }, async (bed): Promise<Report> => {
     const machine = await readMachine({ db: bed.catalog, home: bed.home, servers: bed.servers.kind })
     const conditions = { machine, date: new Date().toISOString(), commit: await readCommit() }
     tell(`${conditionsOf(conditions)}\n`)
     const parts: Partial<Record<Area, Part[]>> = {}
-    for (const [area, run] of benches) if (areas.includes(area)) parts[area] = await run(bed, repeats)
+    for (const [area, run] of benches) if (areas.includes(area)) parts[area] = await run(bed, options)
     return { ...conditions, parts: areas.flatMap((area) => parts[area] ?? []) }
   })
   tell(`\n${tableOf(report.parts)}`)

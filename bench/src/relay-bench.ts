@@ -1,5 +1,7 @@
+import type { Arguments } from './arguments.ts'
 import { type BareProducer, withBareProducer } from './bare-producer.ts'
 import type { Bed } from './bed.ts'
+import { prepareDebezium } from './debezium-peer.ts'
 import { type Drain, drainLine, drainOf, partsOfDrains, watchDrain } from './drain.ts'
 import {
   type Backlog,
@@ -15,13 +17,18 @@ const backlogEvents = 100_000
 
 /**
  * How fast one relay process publishes a backlog, beside a producer that has nothing else to do; with either Kafka client,
- * in turns, because machines that share their host drift.
+ * in turns, because machines that share their host drift. A peer drains the same rows after each of them.
  */
-export async function benchRelay(bed: Bed, repeats: number): Promise<Part[]> {
+export async function benchRelay(
+  bed: Bed,
+  { repeats, peers }: Pick<Arguments, 'repeats' | 'peers'>,
+): Promise<Part[]> {
   bed.tell(
     `relay: a backlog of ${String(backlogEvents)} events, one relay process; timed from its first settled page to its ` +
       'last, so that its start is not in the rate. CPU and peak memory are those of the process.',
   )
+  const debezium = peers.includes('debezium') ? await prepareDebezium(bed) : undefined
+  const byDebezium: Drain[] = []
   return withBareProducer(bed, 'kafkajs', (kafkajs) =>
     withBareProducer(bed, 'platformatic', async (platformatic) => {
       const runs = [kafkajs, platformatic].map((bare) => ({
@@ -37,14 +44,21 @@ export async function benchRelay(bed: Bed, repeats: number): Promise<Part[]> {
           limits.push(limit)
           const name = `relay ${bare.client} ${String(i)}/${String(repeats)}`
           bed.tell(`${drainLine(name, drain)}; bare ${limit.toFixed(0)}/s`)
+          if (debezium === undefined) continue
+          const peer = await debezium.drain(backlogEvents)
+          byDebezium.push(peer)
+          bed.tell(drainLine(`debezium ${String(byDebezium.length)}/${String(repeats * runs.length)}`, peer))
         }
       }
-      return runs.flatMap(({ bare: { client }, drains, limits }) =>
+      const parts = runs.flatMap(({ bare: { client }, drains, limits }) =>
         partsOfDrains({ area: 'relay', variant: client === 'kafkajs' ? undefined : client }, drains, {
           name: `bare ${client} producer, acks=all`,
           repeats: limits,
         }),
       )
+      return debezium === undefined
+        ? parts
+        : [...parts, ...partsOfDrains({ area: 'peer.debezium' }, byDebezium)]
     }),
   )
 }
