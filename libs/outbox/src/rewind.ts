@@ -40,11 +40,13 @@ export async function recover(db: Database, options: RewindOptions): Promise<Rew
     // cluster gets as far. 3 is the first normal id; every snapshot sees it, and '1:1:' does not.
     await tx.execute(sql`
       update catalog.outbox_events set xid = '3' where not pg_visible_in_snapshot(xid, pg_current_snapshot())`)
-    // Logical replication brings rows without the sequence that they came from.
+    // Logical replication brings rows without the sequence that they came from. Parked events count, too: they outlive
+    // their rows in the ring, and are known by seq (what is held back, redriven or discarded is looked up by it), so a
+    // new event must never draw the number of one. With that a seq is one event's for ever, and no id need be compared.
     await tx.execute(sql`
-      select setval(seqs.name, greatest(max(seq), nextval(seqs.name)))
-      from (select pg_get_serial_sequence('catalog.outbox_events', 'seq')::regclass as name) as seqs
-      left join catalog.outbox_events on true group by seqs.name`)
+      select setval(seqs.name, greatest((select max(seq) from catalog.outbox_events),
+                                        (select max(seq) from catalog.outbox_parked), nextval(seqs.name)))
+      from (select pg_get_serial_sequence('catalog.outbox_events', 'seq')::regclass as name) as seqs`)
     await noteIdentity(tx)
     const since = options.since?.toISOString() ?? 'the beginning of the ring'
     await audit(tx, options.actor, { action: 'recover', detail: `${String(events)} events since ${since}` })
