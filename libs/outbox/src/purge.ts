@@ -33,6 +33,7 @@ export interface PurgedSlot {
 /**
  * Empties the ring's slots that are older than the retention and published by every shard. A slot that is not, stays:
  * the ring then only grows. Where somebody uses a slot it waits 50 ms for its lock at a time, and tries again later.
+ * What was parked and is resolved goes after its events.
  */
 export async function purgeRing(db: Database, options: PurgeOptions): Promise<PurgedSlot[]> {
   const { stopping = new AbortController().signal, onBusy = () => undefined } = options
@@ -49,7 +50,41 @@ export async function purgeRing(db: Database, options: PurgeOptions): Promise<Pu
       await pause(retryMs * (0.5 + Math.random()), stopping)
     }
   }
+  await trimParked(db, options.actor, stopping)
   return purged
+}
+
+// 100,000 rows in 20 steps, each a few ten thousand looks into an index: far from any statement timeout.
+const trimRowsMax = 5_000
+
+/**
+ * Removes resolved rows of outbox_parked whose event the ring holds no longer. While it does, they stay: a republish
+ * meets the event, and must not send what was discarded.
+ */
+async function trimParked(db: Queryable, actor: string, stopping: AbortSignal): Promise<void> {
+  let [trimmed, afterSeq]: [number, bigint | null] = [0, 0n]
+  while (afterSeq !== null && !stopping.aborted) {
+    const [step] = await db.query<{ trimmed: number; last: bigint | null }>(sql`
+      with looked as materialized (
+        select seq, shard from catalog.outbox_parked
+        where resolved_at is not null and seq > ${afterSeq} order by seq limit ${trimRowsMax}
+      ), trimmed as (
+        delete from catalog.outbox_parked as p using looked
+        where p.seq = looked.seq and p.resolved_at is not null
+          and not exists (
+            -- offset 0: by the index for each row, never by reading the whole ring
+            select from catalog.outbox_events as e where e.shard = looked.shard and e.seq = looked.seq offset 0
+          )
+        returning 1
+      )
+      select (select count(*) from trimmed)::int as trimmed, (select max(seq) from looked) as last`)
+    trimmed += step?.trimmed ?? 0
+    afterSeq = step?.last ?? null
+  }
+  if (trimmed === 0) return
+  await db.execute(sql`
+    insert into catalog.outbox_audit (actor, action, detail)
+    values (${actor}, 'purge', ${`${String(trimmed)} resolved events of outbox_parked`})`)
 }
 
 /** Slots with rows whose day is past the retention, the oldest first. */
