@@ -3,25 +3,61 @@ import { Failure } from '@likewise/service'
 import type { HeldBack } from './delivery.ts'
 import { type OutboxEvent, type PageLimits, cutToBytes, eventColumns, eventOf } from './page.ts'
 
-/** Reads what of the shards may not be sent. Read after the cursor that the page is read by: see `publishWindow`. */
-export async function readHeldBack(db: Queryable, shards: readonly number[]): Promise<HeldBack> {
-  const of = sql`shard = any (${shards}::smallint[])`
-  const rows = await db.query<{ key: string | null; seq: bigint | null }>(sql`
-    select distinct partition_key as key, null::bigint as seq from catalog.outbox_parked
-    where ${of} and resolved_at is null
+/**
+ * The first event that waits of each key: a walk along the index from key to key, so that a tail of 100,000 events behind
+ * one costs no more than that one. `select distinct` would read them all, with every window of the shard.
+ */
+const headsOf = (shards: readonly number[]): Sql => sql`
+  with recursive head as (
+    select first.* from unnest(${shards}::smallint[]) as held(shard) cross join lateral (
+      select p.shard, p.partition_key, p.reason from catalog.outbox_parked as p
+      where p.shard = held.shard and p.resolved_at is null order by p.partition_key, p.seq limit 1
+    ) as first
     union all
-    select null, seq from catalog.outbox_parked where ${of} and resolution = 'discarded'`)
+    select next.* from head cross join lateral (
+      select p.shard, p.partition_key, p.reason from catalog.outbox_parked as p
+      where p.shard = head.shard and p.partition_key > head.partition_key and p.resolved_at is null
+      order by p.partition_key, p.seq limit 1
+    ) as next
+  )`
+
+/**
+ * Reads what of the shards may not be sent. Read after the cursor that the page is read by: see `publishWindow`. Of what
+ * was discarded, only that of `window` where one is given: it comes by again in a republish only.
+ */
+export async function readHeldBack(
+  db: Queryable,
+  shards: readonly number[],
+  window?: { afterSeq: bigint; lastSeq: bigint },
+): Promise<HeldBack> {
+  const within = window ? sql`seq > ${window.afterSeq} and seq <= ${window.lastSeq}` : sql`true`
+  const rows = await db.query<{ key: string | null; seq: bigint | null }>(sql`
+    ${headsOf(shards)}
+    select partition_key as key, null::bigint as seq from head
+    union all
+    select null, seq from catalog.outbox_parked
+    where shard = any (${shards}::smallint[]) and resolution = 'discarded' and ${within}`)
   return {
     keys: new Set(rows.flatMap(({ key }) => key ?? [])),
     discarded: new Set(rows.flatMap(({ seq }) => (seq === null ? [] : String(seq)))),
   }
 }
 
-/** Those of the shards in which somebody marked something. */
+/**
+ * Those of the shards in which somebody marked something that can move now: what is given up goes from anywhere, what is
+ * redriven only from the head of its key. A mark further back waits, and must not interrupt its shard every second.
+ */
 export async function readMarkedShards(db: Queryable, shards: readonly number[]): Promise<number[]> {
   const rows = await db.query<{ shard: number }>(sql`
-    select shard::int as shard from catalog.outbox_parked
-    where shard = any (${shards}::smallint[]) and resolved_at is null and mark is not null group by shard`)
+    select shard::int as shard from catalog.outbox_parked as p
+    where shard = any (${shards}::smallint[]) and resolved_at is null and mark is not null
+      and (mark = 'discard' or exists (
+        select from (
+          select reason, mark from catalog.outbox_parked as h
+          where h.shard = p.shard and h.partition_key = p.partition_key and h.resolved_at is null order by h.seq limit 1
+        ) as head where head.reason = 'behind' or head.mark is not null
+      ))
+    group by shard`)
   return rows.map(({ shard }) => shard)
 }
 
@@ -31,13 +67,11 @@ export async function readMarkedShards(db: Queryable, shards: readonly number[])
  */
 export async function readKeysToMove(db: Queryable, shard: number): Promise<string[]> {
   const rows = await db.query<{ key: string }>(sql`
+    ${headsOf([shard])}
     select partition_key as key from catalog.outbox_parked
     where shard = ${shard}::smallint and resolved_at is null and mark is not null
     union
-    select partition_key from (
-      select distinct on (partition_key) partition_key, reason from catalog.outbox_parked
-      where shard = ${shard}::smallint and resolved_at is null order by partition_key, seq
-    ) as head where reason = 'behind'
+    select partition_key from head where reason = 'behind'
     order by key`)
   return rows.map(({ key }) => key)
 }

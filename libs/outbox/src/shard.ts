@@ -4,6 +4,7 @@ import { type Delivered, type HeldBack, deliver } from './delivery.ts'
 import type { Leases } from './leases.ts'
 import { type OutboxEvent, readPage } from './page.ts'
 import { readHeldBack } from './parked.ts'
+import { tellParked } from './parking-log.ts'
 import type { RelayLimits } from './relay.ts'
 import type { RelayTelemetry } from './telemetry.ts'
 import { type Holder, type OpenedWindow, type Window, isDone, recordAttempt, settle } from './window.ts'
@@ -37,7 +38,7 @@ export async function publishWindow(context: ShardContext, opened: OpenedWindow)
   const cursor = holdCursor(context, opened)
   if (cursor === null) return
   const { shard } = opened
-  const heldBack = opened.holdsBack ? await readHeldBack(db, [shard]) : nothingHeldBack()
+  const heldBack = opened.holdsBack ? await readHeldBack(db, [shard], opened) : nothingHeldBack()
   let page = await readPage(db, cursor.at(), cursor.at().afterSeq, limits)
   while (!isDone(cursor.at())) {
     if (cursor.mustLeave() || context.isInterrupted(shard)) return
@@ -52,10 +53,7 @@ export async function publishWindow(context: ShardContext, opened: OpenedWindow)
     const { done, parked } = delivered
     const afterSeq = BigInt(page[done - 1]?.seq ?? 0)
     if (!(await cursor.step((holder, at) => settle(db, holder, at, { afterSeq, parked })))) return
-    for (const { seq, reason, detail } of parked) {
-      context.telemetry.parked.inc({ reason })
-      context.log.warn({ shard, seq, reason, detail }, 'event parked')
-    }
+    tellParked(context, page, parked, { shard })
     page = done < page.length ? page.slice(done) : await nextPage
   }
 }

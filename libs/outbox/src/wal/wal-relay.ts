@@ -3,6 +3,7 @@ import { type HeldBack, type Parking, deliver } from '../delivery.ts'
 import type { Marks } from '../loop.ts'
 import type { OutboxEvent } from '../page.ts'
 import { readHeldBack } from '../parked.ts'
+import { tellParked } from '../parking-log.ts'
 import { moveParked } from '../redrive.ts'
 import { type ShardContext, counting, isRefusal, refusalsMax } from '../shard.ts'
 import { parkFromWal } from '../window.ts'
@@ -115,10 +116,6 @@ function buildWalDelivery(context: ShardContext) {
   }
 
   async function park(parked: readonly Parking[], ending: AbortSignal): Promise<void> {
-    for (const { seq, reason, detail } of parked) {
-      context.telemetry.parked.inc({ reason })
-      log.warn({ seq, reason, detail }, 'event parked')
-    }
     const isParked = async () => (await parkFromWal(db, owner, leases.usable(), parked)) === parked.length
     while (!(await outagesWaited(isParked, ending))) {
       ending.throwIfAborted()
@@ -142,6 +139,7 @@ function buildWalDelivery(context: ShardContext) {
           onFailure: (error) => onFailure(error, (attempt += 1), ending),
         })
         if (delivered === null) throw new Error('The reading ends.')
+        tellParked(context, rest, delivered.parked)
         if (delivered.parked.length > 0) await park(delivered.parked, ending)
         rest = rest.slice(delivered.done)
       }
