@@ -4,7 +4,8 @@ import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { type Database, type Tx, connectDatabase } from './database.ts'
 import { migrate } from './migrate.ts'
-import { raw, sql } from './sql.ts'
+import type { Queryable } from './queryable.ts'
+import { type Sql, raw, sql } from './sql.ts'
 
 /** A plain client of `pg`, connected: what a service without Prisma has. */
 export async function pgClient(connectionString: string): Promise<pg.Client> {
@@ -121,4 +122,25 @@ export async function openTx(db: Database): Promise<OpenTx> {
     await whole
   }
   return { tx, commit: () => finish('commit'), rollback: () => finish('rollback') }
+}
+
+/** Takes down what the queries cost: rows that any part of their plans has touched. */
+export function explained(db: Queryable): Queryable & { rowsTouched: () => number } {
+  let rows = 0
+  function count(node: Record<string, unknown>): void {
+    const loops = Number(node['Actual Loops'])
+    rows += loops * (Number(node['Actual Rows']) + Number(node['Rows Removed by Filter'] ?? 0))
+    for (const part of (node['Plans'] ?? []) as Record<string, unknown>[]) count(part)
+  }
+  return {
+    ...db,
+    async query<T>(statement: Sql): Promise<T[]> {
+      const [answer] = await db.query<{ 'QUERY PLAN': { Plan: Record<string, unknown> }[] }>(
+        sql`explain (analyze, format json) ${statement}`,
+      )
+      for (const { Plan } of answer?.['QUERY PLAN'] ?? []) count(Plan)
+      return db.query<T>(statement)
+    },
+    rowsTouched: () => rows,
+  }
 }

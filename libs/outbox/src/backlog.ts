@@ -1,4 +1,5 @@
 import { type Queryable, sql } from '@likewise/database'
+import { newestCursors } from './cursors.ts'
 
 export interface ShardBacklog {
   shard: number
@@ -23,17 +24,18 @@ export async function readBacklog(db: Queryable): Promise<ShardBacklog[]> {
            (extract(epoch from clock_timestamp() - waiting.oldest) * 1000)::float8 as "oldestAgeMs",
            case when lease.lease_until > now() then lease.owner::text end as owner, lease.epoch
     from catalog.outbox_leases as lease
-    cross join lateral (
-      select * from catalog.outbox_cursors as c where c.shard = lease.shard order by c.n desc limit 1
-    ) as cursor
+    join ${newestCursors} as cursor on cursor.shard = lease.shard
     cross join lateral (
       select count(*) as pending, min(created_at) as oldest
       from (
         select seq, xid, created_at from catalog.outbox_events
-        where shard = lease.shard and xid >= pg_snapshot_xmax(cursor.from_snapshot)
+        where shard = lease.shard and xid >= pg_snapshot_xmax(cursor.published_snapshot)
         union all
-        select seq, xid, created_at from catalog.outbox_events
-        where shard = lease.shard and xid = any (array(select pg_snapshot_xip(cursor.from_snapshot)))
+        -- offset 0: nothing is read where no transaction was open, whatever the planner thinks of xids
+        select late.* from pg_snapshot_xip(cursor.published_snapshot) as open(xid) cross join lateral (
+          select seq, xid, created_at from catalog.outbox_events as e
+          where e.shard = lease.shard and e.xid = open.xid offset 0
+        ) as late
       ) as since
       where not (seq <= cursor.after_seq and pg_visible_in_snapshot(xid, cursor.to_snapshot))
     ) as waiting

@@ -1,6 +1,6 @@
 import { Writable } from 'node:stream'
-import { type Queryable, sql } from '@likewise/database'
-import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
+import { sql } from '@likewise/database'
+import { type TestDatabase, explained, freshDatabase } from '@likewise/database/testing'
 import { shardOf } from '@likewise/events'
 import { Failure, buildLogger, buildTelemetry, pause } from '@likewise/service'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
@@ -43,27 +43,6 @@ async function park(rows: readonly Parked[]): Promise<void> {
     join unnest(${rows.map(({ reason }) => reason ?? 'refused')}::text[], ${rows.map(({ mark }) => mark ?? null)}::text[],
                 ${rows.map(({ resolution }) => resolution ?? null)}::text[]) with ordinality
       as told(reason, mark, resolution, place) using (place)`)
-}
-
-/** Takes down what the statements cost: rows that any part of their plans has touched. */
-function explained(db: Queryable): Queryable & { rowsTouched: () => number } {
-  let rows = 0
-  function count(node: Record<string, unknown>): void {
-    const loops = Number(node['Actual Loops'])
-    rows += loops * (Number(node['Actual Rows']) + Number(node['Rows Removed by Filter'] ?? 0))
-    for (const part of (node['Plans'] ?? []) as Record<string, unknown>[]) count(part)
-  }
-  return {
-    ...db,
-    async query<T>(statement: ReturnType<typeof sql>): Promise<T[]> {
-      const [answer] = await db.query<{ 'QUERY PLAN': { Plan: Record<string, unknown> }[] }>(
-        sql`explain (analyze, format json) ${statement}`,
-      )
-      for (const { Plan } of answer?.['QUERY PLAN'] ?? []) count(Plan)
-      return db.query<T>(statement)
-    },
-    rowsTouched: () => rows,
-  }
 }
 
 const tail = (key: string, count: number): Parked[] =>

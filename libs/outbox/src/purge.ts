@@ -64,7 +64,7 @@ const trimRowsMax = 5_000
 async function trimParked(db: Queryable, actor: string, stopping: AbortSignal): Promise<void> {
   let [trimmed, afterSeq]: [number, bigint | null] = [0, 0n]
   while (afterSeq !== null && !stopping.aborted) {
-    const [step] = await db.query<{ trimmed: number; last: bigint | null }>(sql`
+    const [step]: { trimmed: number; last: bigint | null }[] = await db.query(sql`
       with looked as materialized (
         select seq, shard from catalog.outbox_parked
         where resolved_at is not null and seq > ${afterSeq} order by seq limit ${trimRowsMax}

@@ -1,4 +1,5 @@
-import { type Queryable, lsnText, parseLsn, sql } from '@likewise/database'
+import { type Queryable, type Sql, lsnText, parseLsn, sql } from '@likewise/database'
+import { newestCursors } from '../cursors.ts'
 import { publicationOk } from './slot.ts'
 
 /**
@@ -65,12 +66,7 @@ export async function stepCursorsTo(
       cross join lateral (
         select * from catalog.outbox_cursors as c where c.shard = held.shard order by c.n desc limit 1
       ) as cursor
-      where exists (select from catalog.outbox_meta where mode = 'wal')
-        and pg_snapshot_xmax(${snapshot}::pg_snapshot) >= pg_snapshot_xmax(cursor.to_snapshot)
-        and not exists (
-          select from pg_snapshot_xip(${snapshot}::pg_snapshot) as open(xid)
-          where pg_visible_in_snapshot(open.xid, cursor.to_snapshot)
-        )
+      where exists (select from catalog.outbox_meta where mode = 'wal') and ${isBehind(snapshot)}
     ), trimmed as (
       delete from catalog.outbox_cursors as old using newest
       where old.shard = newest.shard and old.n < newest.n - ${cursorsKept}::int
@@ -83,24 +79,37 @@ export async function stepCursorsTo(
   return rows.map(({ shard }) => shard).sort((a, b) => a - b)
 }
 
+/** Whether no cursor of any shard can be moved to `snapshot` any more: each stands there, or beyond. */
+export async function haveReached(db: Queryable, snapshot: string): Promise<boolean> {
+  const behind = sql`select from ${newestCursors} as cursor where ${isBehind(snapshot)} limit 1`
+  return (await db.query(behind)).length === 0
+}
+
+/** The snapshot sees all that the end of the newest window sees, and is another one, or the window is not finished. */
+const isBehind = (snapshot: string): Sql => sql`
+  pg_snapshot_xmax(${snapshot}::pg_snapshot) >= pg_snapshot_xmax(cursor.to_snapshot)
+  and not exists (
+    select from pg_snapshot_xip(${snapshot}::pg_snapshot) as open(xid)
+    where pg_visible_in_snapshot(open.xid, cursor.to_snapshot)
+  )
+  and (cursor.to_snapshot::text <> ${snapshot} or cursor.after_seq < cursor.last_seq)`
+
 /**
  * Whether polling has published every row that is visible in `snapshot`. Not whether the cursors have reached it: a
  * shard without new rows opens no window, and its cursor stays where it is.
  */
 export async function isPublishedUpTo(db: Queryable, snapshot: string): Promise<boolean> {
   const rows = await db.query(sql`
-    select from catalog.outbox_leases as lease
-    cross join lateral (
-      select * from catalog.outbox_cursors as c where c.shard = lease.shard order by c.n desc limit 1
-    ) as cursor
+    select from ${newestCursors} as cursor
     where exists (
       select from (
         select seq, xid from catalog.outbox_events
-        where shard = lease.shard and xid >= pg_snapshot_xmax(cursor.from_snapshot)
+        where shard = cursor.shard and xid >= pg_snapshot_xmax(cursor.published_snapshot)
           and xid < pg_snapshot_xmax(${snapshot}::pg_snapshot)
         union all
-        select seq, xid from catalog.outbox_events
-        where shard = lease.shard and xid = any (array(select pg_snapshot_xip(cursor.from_snapshot)))
+        select late.* from pg_snapshot_xip(cursor.published_snapshot) as open(xid) cross join lateral (
+          select seq, xid from catalog.outbox_events as e where e.shard = cursor.shard and e.xid = open.xid offset 0
+        ) as late
       ) as since
       where pg_visible_in_snapshot(xid, ${snapshot}::pg_snapshot)
         and not (seq <= cursor.after_seq and pg_visible_in_snapshot(xid, cursor.to_snapshot))
