@@ -1,7 +1,7 @@
 import type { Database } from '@likewise/database'
 import { Failure, type Logger, backoffMs, pause } from '@likewise/service'
 import type { OutboxEvent } from '../page.ts'
-import { type Mark, noteAcknowledged, stepCursorsTo, takeMark } from './progress.ts'
+import { type Mark, haveReached, noteAcknowledged, stepCursorsTo, takeMark } from './progress.ts'
 import { readMode, requireSlot, walName } from './slot.ts'
 import { type WalStream, openWal } from './stream.ts'
 import type { WalTelemetry } from './wal-telemetry.ts'
@@ -109,7 +109,8 @@ async function takeSlot(context: WalContext): Promise<WalStream | 'standby' | 'p
 async function follow(context: WalContext, stream: WalStream): Promise<void> {
   const { log, telemetry, stopping } = context
   const broken = new AbortController()
-  const ending = AbortSignal.any([stopping, broken.signal])
+  // A stream that has ended frees the slot: another relay reads on, and what this one has in hand is that one's now.
+  const ending = AbortSignal.any([stopping, broken.signal, stream.broken])
   const progress: Progress = { acknowledged: 0n, events: 0 }
   const settle = settler(context, stream, progress)
   log.info({ owner: context.owner }, 'wal reader started')
@@ -154,13 +155,13 @@ async function pump(
   const batchLimits = { rowsMax: limits.batchRowsMax, bytesMax: limits.batchBytesMax }
   for (;;) {
     const batch = await stream.read(batchLimits, ending)
-    if (batch === null) return
+    if (batch === null) return stream.broken.throwIfAborted()
     if (batch.events.length > 0) {
       try {
         await deliver(batch.events, ending)
       } catch (error) {
-        if (ending.aborted) return
-        throw error
+        if (!ending.aborted) throw error
+        return stream.broken.throwIfAborted()
       }
       telemetry.delivered.inc(batch.events.length)
       log.debug({ events: batch.events.length, seq: batch.events.at(-1)?.seq }, 'wal batch delivered')
@@ -206,11 +207,14 @@ function settler(context: WalContext, stream: WalStream, progress: Progress): ()
       stream.confirm(lsn)
       confirmed = { lsn, events }
     }
-    if (pending && lsn >= pending.lsn) {
+    const due = pending !== null && lsn >= pending.lsn
+    if (pending && due) {
       telemetry.stepped.inc((await stepCursorsTo(db, owner, leases(), pending.snapshot)).length)
-      pending = null
+      // Whoever has just taken over gets some shards only when their leases run out: they step then, with this mark or a
+      // later one.
+      if (await haveReached(db, pending.snapshot)) pending = null
     }
-    if (!pending && events > marked && performance.now() - markedMs >= limits.stepMs) {
+    if ((!pending || due) && events > marked && performance.now() - markedMs >= limits.stepMs) {
       ;[marked, markedMs] = [events, performance.now()]
       pending = await takeMark(db)
     }

@@ -24,6 +24,8 @@ export interface WalStream {
   read(limits: { rowsMax: number; bytesMax: number }, signal: AbortSignal): Promise<WalBatch | null>
   /** Give only the `lsn` of a batch whose events, and those of all before it, are acknowledged. */
   confirm(lsn: bigint): void
+  /** Aborted when the stream has ended, with the failure as its reason; not by `stop`. */
+  readonly broken: AbortSignal
   /** Rows and bytes that wait to be read. */
   waiting(): { rows: number; bytes: number }
   stop(): Promise<void>
@@ -49,6 +51,7 @@ export async function openWal(options: WalStreamOptions): Promise<WalStream> {
   const replication = await connectReplication(options)
   const [queue, decoder] = [walQueue(), outboxDecoder()]
   let paused = false
+  const broken = new AbortController()
   let failure: Error | undefined
   let wake: () => void = () => undefined
 
@@ -74,6 +77,7 @@ export async function openWal(options: WalStreamOptions): Promise<WalStream> {
       },
       ended(error) {
         failure = error
+        broken.abort(error)
         wake()
       },
     })
@@ -107,6 +111,7 @@ export async function openWal(options: WalStreamOptions): Promise<WalStream> {
     confirm: (lsn) => {
       replication.confirm(lsn)
     },
+    broken: broken.signal,
     waiting: () => ({ rows: queue.rows(), bytes: queue.bytes() }),
     async stop() {
       await replication.stop()
