@@ -23,7 +23,11 @@ export interface Position {
  * own error. A key lies in partition (murmur2(key) & 0x7fffffff) % partitions, as with Java's producer.
  */
 export interface Connection {
-  /** With acks=all, in order per key; settles when nothing of it is on its way any more. */
+  /**
+   * With acks=all, in order per key; resolves when all of it is stored. After a rejection nothing of it is on its way with
+   * platformatic. With kafkajs the parts for other brokers may be, until `close`, and arrive before or after what is sent
+   * next: as that is the same sequence, first copies of a key stay in order.
+   */
   send(batches: readonly TopicBatch[]): Promise<readonly Position[]>
   /** Ends what is on its way. */
   close(): Promise<void>

@@ -155,13 +155,17 @@ async function pump(
   const batchLimits = { rowsMax: limits.batchRowsMax, bytesMax: limits.batchBytesMax }
   for (;;) {
     const batch = await stream.read(batchLimits, ending)
-    if (batch === null) return stream.broken.throwIfAborted()
+    if (batch === null) {
+      stream.broken.throwIfAborted()
+      return
+    }
     if (batch.events.length > 0) {
       try {
         await deliver(batch.events, ending)
       } catch (error) {
         if (!ending.aborted) throw error
-        return stream.broken.throwIfAborted()
+        stream.broken.throwIfAborted()
+        return
       }
       telemetry.delivered.inc(batch.events.length)
       log.debug({ events: batch.events.length, seq: batch.events.at(-1)?.seq }, 'wal batch delivered')
