@@ -1,5 +1,5 @@
 import type { Database } from '@likewise/database'
-import { readBacklog } from '@likewise/outbox'
+import { countParked, readBacklog } from '@likewise/outbox'
 import { Failure, type Logger, type Telemetry, pause } from '@likewise/service'
 
 // Counting a backlog costs as much as the backlog is long: at most a tenth of the time is spent on it.
@@ -7,7 +7,7 @@ const everyMs = 10_000
 const pauseFactor = 10
 
 /**
- * Keeps the backlog gauges fresh. Every relay tells the whole outbox; take the maximum over relays. A gauge is NaN
+ * Keeps the gauges of what waits fresh: backlog and parked. Every relay tells the whole outbox; take the maximum over relays. A gauge is NaN
  * while it cannot be counted.
  *
  * @returns stop; a count under way is left to the end of the database connection.
@@ -21,20 +21,27 @@ export function watchBacklog(db: Database, telemetry: Telemetry, log: Logger): (
     'likewise_outbox_oldest_pending_age_seconds',
     'Age of the oldest event not yet published.',
   )
+  const parkedKeys = telemetry.gauge(
+    'likewise_outbox_parked_keys',
+    'Keys with a refused event, whose later events wait behind it until somebody redrives or discards it.',
+  )
+  const parkedEvents = telemetry.gauge('likewise_outbox_parked_events', 'Events that are parked now.')
   const stopping = new AbortController()
 
   async function count(): Promise<void> {
     const shards = await readBacklog(db)
     rows.set(shards.reduce((sum, shard) => sum + Number(shard.pending), 0))
     age.set(Math.max(0, ...shards.map((shard) => shard.oldestAgeMs ?? 0)) / 1000)
+    const parked = await countParked(db)
+    parkedKeys.set(Number(parked.keys))
+    parkedEvents.set(Number(parked.events))
   }
 
   async function run(): Promise<void> {
     while (!stopping.signal.aborted) {
       const begunMs = performance.now()
       await count().catch((error: unknown) => {
-        rows.set(NaN)
-        age.set(NaN)
+        for (const gauge of [rows, age, parkedKeys, parkedEvents]) gauge.set(NaN)
         const outage = error instanceof Failure && error.retryable
         if (!stopping.signal.aborted) log[outage ? 'warn' : 'error']({ err: error }, 'backlog not counted')
       })
