@@ -1,5 +1,6 @@
 import { type Queryable, sql } from '@likewise/database'
 import { Failure, type Logger } from '@likewise/service'
+import { newestCursors } from './cursors.ts'
 
 /**
  * Makes sure that the cursors belong to this database. They hold snapshots, that is transaction ids of one cluster: in
@@ -27,9 +28,7 @@ export async function checkIdentity(db: Queryable): Promise<{ leftTimeline: numb
     select (select system_identifier::text from pg_control_system()) as here, meta.system_identifier as noted,
            ${timelineHere} as timeline, meta.timeline as "notedTimeline",
            exists (
-             select from (
-               select distinct on (shard) to_snapshot from catalog.outbox_cursors order by shard, n desc
-             ) as newest
+             select from ${newestCursors} as newest
              where pg_snapshot_xmax(to_snapshot) > pg_snapshot_xmax(pg_current_snapshot())
            ) as "isBehind"
     from catalog.outbox_meta as meta`)

@@ -1,5 +1,7 @@
 import { type Database, type Queryable, raw, sql } from '@likewise/database'
 import { Failure, type Logger, type Telemetry, pause } from '@likewise/service'
+import { audit } from './audit.ts'
+import { newestCursors } from './cursors.ts'
 
 /** The ring of catalog.outbox_events: a slot is the rows of one day, and is used again after so many. */
 export const ringDays = 10
@@ -81,10 +83,8 @@ async function trimParked(db: Queryable, actor: string, stopping: AbortSignal): 
     trimmed += step?.trimmed ?? 0
     afterSeq = step?.last ?? null
   }
-  if (trimmed === 0) return
-  await db.execute(sql`
-    insert into catalog.outbox_audit (actor, action, detail)
-    values (${actor}, 'purge', ${`${String(trimmed)} resolved events of outbox_parked`})`)
+  if (trimmed > 0)
+    await audit(db, { actor, action: 'purge', detail: `${trimmed} resolved events of outbox_parked` })
 }
 
 /** Slots with rows whose day is past the retention, the oldest first. */
@@ -121,9 +121,11 @@ async function purgeSlot(
         where schemaname = 'catalog' and relname = ${`outbox_events_${String(slot)}`}`)
       await tx.execute(sql`truncate ${partitionOf(slot)}`)
       const rowsAbout = stats?.rows ?? 0
-      await tx.execute(sql`
-        insert into catalog.outbox_audit (actor, action, detail)
-        values (${options.actor}, 'purge', ${`slot ${String(slot)}, about ${String(rowsAbout)} rows`})`)
+      await audit(tx, {
+        actor: options.actor,
+        action: 'purge',
+        detail: `slot ${slot}, about ${rowsAbout} rows`,
+      })
       return { slot, rowsAbout }
     })
   } catch (error) {
@@ -146,19 +148,14 @@ async function isPurgeable(
     select coalesce(bool_or(
       exists (
         select from ${partitionOf(slot)} as e
-        where e.shard = cursor.shard and e.xid >= pg_snapshot_xmin(cursor.from_snapshot)
-          and not pg_visible_in_snapshot(e.xid, cursor.from_snapshot)
+        where e.shard = cursor.shard and e.xid >= pg_snapshot_xmin(cursor.published_snapshot)
+          and not pg_visible_in_snapshot(e.xid, cursor.published_snapshot)
           and not (pg_visible_in_snapshot(e.xid, cursor.to_snapshot) and e.seq <= cursor.after_seq)
       ) or (
         select e.created_at from ${partitionOf(slot)} as e where e.shard = cursor.shard order by e.seq desc limit 1
       ) > coalesce(${now ?? null}::timestamptz, now()) - ${retentionDays} * interval '1 day'
     ), false) as "isKept"
-    from (
-      select distinct on (shard) shard, to_snapshot, after_seq,
-             -- all of a finished window is published
-             case when after_seq >= last_seq then to_snapshot else from_snapshot end as from_snapshot
-      from catalog.outbox_cursors order by shard, n desc
-    ) as cursor`)
+    from ${newestCursors} as cursor`)
   return found?.isKept === false
 }
 

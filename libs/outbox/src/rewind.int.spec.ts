@@ -193,3 +193,17 @@ describe('an outbox that was restored into another cluster', () => {
     expect(await checkIdentity(test.db)).toEqual({ leftTimeline: null })
   })
 })
+
+describe('recover with a time', () => {
+  it('takes no row for published that only looks as if it lay inside a finished window (I1)', async () => {
+    await write(['a1'])
+    const seen = sql`format('%1$s:%1$s:', pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 1000000)::pg_snapshot`
+    // Published in the old cluster, whose transaction ids were ahead of this one's.
+    await test.db.execute(sql`
+      insert into catalog.outbox_cursors (shard, n, from_snapshot, to_snapshot, last_seq, after_seq, epoch)
+      select shard, 1, '1:1:', ${seen}, 1, 1, 0 from catalog.outbox_cursors where n = 0`)
+    await write(['a2'])
+    const since = new Date(Date.now() + 60_000)
+    expect(await recover(test.db, { actor, since })).toMatchObject({ events: 1 })
+  })
+})

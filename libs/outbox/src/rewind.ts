@@ -1,5 +1,7 @@
 import { type Database, type Tx, sql } from '@likewise/database'
 import { Failure } from '@likewise/service'
+import { audit } from './audit.ts'
+import { newestCursors } from './cursors.ts'
 import { noteIdentity } from './identity.ts'
 
 export interface RewindOptions {
@@ -24,8 +26,7 @@ export interface Rewound {
  */
 export async function republish(db: Database, options: RewindOptions): Promise<Rewound> {
   return rewind(db, options, async (tx, { events }) => {
-    const since = options.since?.toISOString() ?? 'the beginning of the ring'
-    await audit(tx, options.actor, { action: 'republish', detail: `${String(events)} events since ${since}` })
+    await audit(tx, { ...options, action: 'republish', detail: spanOf(events, options) })
   })
 }
 
@@ -48,8 +49,7 @@ export async function recover(db: Database, options: RewindOptions): Promise<Rew
                                         (select max(seq) from catalog.outbox_parked), nextval(seqs.name)))
       from (select pg_get_serial_sequence('catalog.outbox_events', 'seq')::regclass as name) as seqs`)
     await noteIdentity(tx)
-    const since = options.since?.toISOString() ?? 'the beginning of the ring'
-    await audit(tx, options.actor, { action: 'recover', detail: `${String(events)} events since ${since}` })
+    await audit(tx, { ...options, action: 'recover', detail: spanOf(events, options) })
   })
 }
 
@@ -80,10 +80,7 @@ async function rewind(
       await tx.execute(sql`
         insert into catalog.outbox_cursors (shard, n, from_snapshot, to_snapshot, last_seq, after_seq, epoch)
         select shard, n + 1, pg_current_snapshot(), pg_current_snapshot(), last_seq, last_seq, epoch
-        from (
-          select distinct on (shard) shard, n, last_seq, to_snapshot, epoch
-          from catalog.outbox_cursors order by shard, n desc
-        ) as newest
+        from ${newestCursors} as newest
         where pg_snapshot_xmax(to_snapshot) > pg_snapshot_xmax(pg_current_snapshot())`)
       await tx.execute(sql`update catalog.outbox_positions set reset_at = null where reset_at is not null`)
       // Last: what is published already was told by the transaction ids as they are.
@@ -93,6 +90,9 @@ async function rewind(
     { timeoutMs: 3_600_000 },
   )
 }
+
+const spanOf = (events: number, { since }: RewindOptions): string =>
+  `${String(events)} events since ${since?.toISOString() ?? 'the beginning of the ring'}`
 
 interface Again {
   shard: number
@@ -111,18 +111,19 @@ function sumOf(shards: readonly Again[]): Rewound {
   }
 }
 
-/** By shard: from which seq on to publish again. That of the first row since a time, or not yet published. */
+/**
+ * By shard: from which seq on to publish again. That of the first row since a time, or not yet published: by the window's
+ * `from` also where it is finished, since in a restored cluster a row of a later seq may look as if it were inside.
+ */
 async function readAgain(tx: Tx, since: Date | undefined): Promise<Again[]> {
   return tx.query<Again>(sql`
-    with newest as (
-      select distinct on (shard) * from catalog.outbox_cursors order by shard, n desc
-    ), first as (
+    with first as (
       select newest.shard, min(e.seq) filter (
                where ${since ?? null}::timestamptz is null or e.created_at >= ${since ?? null}::timestamptz
                  or not (pg_visible_in_snapshot(e.xid, newest.from_snapshot)
                          or (pg_visible_in_snapshot(e.xid, newest.to_snapshot) and e.seq <= newest.after_seq))
              ) as first_seq
-      from newest join catalog.outbox_events as e on e.shard = newest.shard group by newest.shard
+      from ${newestCursors} as newest join catalog.outbox_events as e on e.shard = newest.shard group by newest.shard
     )
     select first.shard::int as shard, pg_current_snapshot()::text as snapshot, first.first_seq as "firstSeq",
            max(e.seq) as "lastSeq", count(*) as rows, min(e.created_at) as oldest
@@ -143,20 +144,9 @@ async function setCursors(tx: Tx, shards: readonly Again[]): Promise<void> {
                   ${rest.map(({ rows }) => rows)}::bigint[])
         as again(shard, snapshot, first_seq, last_seq, row_count)
       join catalog.outbox_leases as lease on lease.shard = again.shard
-      cross join lateral (
-        select n from catalog.outbox_cursors as c where c.shard = again.shard order by n desc limit 1
-      ) as newest
+      join ${newestCursors} as newest on newest.shard = again.shard
       on conflict do nothing
       returning shard::int as shard`)
     rest = rest.filter(({ shard }) => !set.some((done) => done.shard === shard))
   }
-}
-
-async function audit(
-  tx: Tx,
-  actor: string,
-  { action, detail }: { action: string; detail: string },
-): Promise<void> {
-  await tx.execute(sql`
-    insert into catalog.outbox_audit (actor, action, detail) values (${actor}, ${action}, ${detail})`)
 }

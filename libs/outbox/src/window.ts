@@ -1,4 +1,5 @@
 import { type Queryable, type Sql, empty, sql } from '@likewise/database'
+import { cursorsKept, heldCursors } from './cursors.ts'
 import type { Parking } from './delivery.ts'
 
 /** A shard's newest cursor: the window being published, and how far. All numbers are the database's bigints. */
@@ -73,14 +74,7 @@ export async function nextWindows(
 ): Promise<OpenedWindow[]> {
   return db.query<OpenedWindow>(sql`
     with newest as (
-      select cursor.*, lease.owner as holder, lease.epoch as held_epoch
-      from unnest(${leases.map((l) => l.shard)}::smallint[], ${leases.map((l) => l.epoch)}::bigint[])
-        as held(shard, epoch)
-      join catalog.outbox_leases as lease
-        on lease.shard = held.shard and lease.epoch = held.epoch and lease.owner = ${owner}::uuid
-      cross join lateral (
-        select * from catalog.outbox_cursors as c where c.shard = held.shard order by c.n desc limit 1
-      ) as cursor
+      select * from ${heldCursors(owner, leases)} as cursor
     ), opened as (
       insert into catalog.outbox_cursors (shard, n, from_snapshot, to_snapshot, first_seq, fresh_seq, last_seq,
                                           after_seq, row_count, owner, epoch)
@@ -145,9 +139,6 @@ export async function resolveParked(
 ): Promise<Window | null> {
   return step(db, { holder, window, afterSeq: window.afterSeq, effects: movesOf(moved) })
 }
-
-// The log of a shard is kept this long: enough to see what happened last, few enough rows that reading stays flat.
-const cursorsKept = 50n
 
 interface Step {
   holder: Holder

@@ -1,5 +1,5 @@
 import { type Queryable, type Sql, lsnText, parseLsn, sql } from '@likewise/database'
-import { newestCursors } from '../cursors.ts'
+import { cursorsKept, heldCursors, newestCursors } from '../cursors.ts'
 import { publicationOk } from './slot.ts'
 
 /**
@@ -37,8 +37,6 @@ export async function noteAcknowledged(db: Queryable, lsn: bigint): Promise<bool
   return touched === 1
 }
 
-const cursorsKept = 50
-
 /**
  * Moves the poll cursors of the shards held to `snapshot`: everything visible in it is published. So the purge goes on
  * while the WAL is read, and polling can take over at any moment. The caller knows that it is published, see `Mark`.
@@ -58,18 +56,11 @@ export async function stepCursorsTo(
   if (leases.length === 0) return []
   const rows = await db.query<{ shard: number }>(sql`
     with newest as (
-      select cursor.*, lease.owner as holder, lease.epoch as held_epoch
-      from unnest(${leases.map((l) => l.shard)}::smallint[], ${leases.map((l) => l.epoch)}::bigint[])
-        as held(shard, epoch)
-      join catalog.outbox_leases as lease
-        on lease.shard = held.shard and lease.epoch = held.epoch and lease.owner = ${owner}::uuid
-      cross join lateral (
-        select * from catalog.outbox_cursors as c where c.shard = held.shard order by c.n desc limit 1
-      ) as cursor
+      select * from ${heldCursors(owner, leases)} as cursor
       where exists (select from catalog.outbox_meta where mode = 'wal') and ${isBehind(snapshot)}
     ), trimmed as (
       delete from catalog.outbox_cursors as old using newest
-      where old.shard = newest.shard and old.n < newest.n - ${cursorsKept}::int
+      where old.shard = newest.shard and old.n < newest.n - ${cursorsKept}
     )
     insert into catalog.outbox_cursors (shard, n, from_snapshot, to_snapshot, last_seq, after_seq, owner, epoch)
     select shard, n + 1, ${snapshot}::pg_snapshot, ${snapshot}::pg_snapshot, last_seq, last_seq, holder, held_epoch

@@ -1,4 +1,5 @@
 import { Failure, backoffMs, pause } from '@likewise/service'
+import { allShards } from '../cursors.ts'
 import { type HeldBack, type Parking, deliver } from '../delivery.ts'
 import type { Marks } from '../loop.ts'
 import type { OutboxEvent } from '../page.ts'
@@ -21,7 +22,6 @@ interface WalRelayOptions {
 
 // Rows become visible within milliseconds of their WAL; leases of others run out within a lease.
 const parkAgainMs = 50
-const allShards = Array.from({ length: 12 }, (_, shard) => shard)
 const lookMs = 500
 const waitingBytesMax = 4_000_000
 
