@@ -1,7 +1,6 @@
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Command, InvalidArgumentError } from 'commander'
-import { connectDatabase } from '@likewise/database'
+import { Command } from 'commander'
 import { type KafkaOptions, ignoreTimerWarning } from '@likewise/kafka'
 import {
   Failure,
@@ -13,6 +12,7 @@ import {
   readConfig,
   version,
 } from '@likewise/service'
+import { connect, wholeNumber } from './catalog.ts'
 import { CliConfig, TopicsConfig } from './config.ts'
 import { migrateDatabases } from './migrate.ts'
 import { addOutboxCommands } from './outbox.ts'
@@ -48,7 +48,7 @@ program
   .option(
     '--replication-factor <n>',
     "copies of each partition; the brokers' default unless set",
-    wholeNumber,
+    wholeNumber(999),
   )
   .action(({ replicationFactor }: { replicationFactor?: number }) =>
     makeTopics(kafkaOptions(readConfig(TopicsConfig)), replicationFactor, say),
@@ -70,14 +70,6 @@ try {
 
 async function status(options: { json?: boolean }): Promise<void> {
   const config = readConfig(CliConfig)
-  const connect = (url: string) =>
-    connectDatabase({
-      url,
-      poolSizeMax: 2,
-      connectTimeoutMs: 2_000,
-      statementTimeoutMs: 30_000,
-      applicationName: 'likewise-cli',
-    })
   const databases = {
     catalog: connect(config.CATALOG_DATABASE_URL),
     metrics: connect(config.METRICS_DATABASE_URL),
@@ -98,11 +90,6 @@ function kafkaOptions(config: { KAFKA_BROKERS: string }): KafkaOptions {
     requestTimeoutMs: 5_000,
     log: buildLogger({ service: 'cli', level: 'silent' }),
   }
-}
-
-function wholeNumber(text: string): number {
-  if (!/^[1-9]\d{0,2}$/.test(text)) throw new InvalidArgumentError('It must be a whole number from 1 to 999.')
-  return Number(text)
 }
 
 function say(line: string): void {

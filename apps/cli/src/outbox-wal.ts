@@ -1,5 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander'
-import { type Database, connectDatabase } from '@likewise/database'
+import type { Command } from 'commander'
 import {
   type SlotHealth,
   type WalHealth,
@@ -8,10 +7,7 @@ import {
   readWalHealth,
   slotFault,
 } from '@likewise/outbox'
-import { readConfig } from '@likewise/service'
-import { OutboxConfig } from './config.ts'
-
-type Say = (line: string) => void
+import { type Say, wholeNumber, withCatalog } from './catalog.ts'
 
 /** `wal enable|disable|status` below the command `outbox`. */
 export function addWalCommands(outbox: Command, say: Say): void {
@@ -19,7 +15,7 @@ export function addWalCommands(outbox: Command, say: Say): void {
   const patience: [string, string, (text: string) => number, number] = [
     '--patience <seconds>',
     'how long to wait for open transactions, and for the relays',
-    wholeSeconds,
+    wholeNumber(99_999),
     120,
   ]
   wal
@@ -27,7 +23,7 @@ export function addWalCommands(outbox: Command, say: Say): void {
     .description('makes slot and publication, and changes over once polling has published what came before')
     .option(...patience)
     .action(({ patience: seconds }: { patience: number }) =>
-      withOutbox(async (db, url) => {
+      withCatalog(async (db, url) => {
         const changed = await enableWal({ db, url, patienceMs: seconds * 1_000, say })
         say(changed ? 'The outbox is read from the WAL now.' : 'The outbox is read from the WAL already.')
       }),
@@ -37,7 +33,7 @@ export function addWalCommands(outbox: Command, say: Say): void {
     .description('goes back to polling, removes slot and publication; also mends a slot that was lost')
     .option(...patience)
     .action(({ patience: seconds }: { patience: number }) =>
-      withOutbox(async (db, url) => {
+      withCatalog(async (db, url) => {
         const changed = await disableWal({ db, url, patienceMs: seconds * 1_000, say })
         say(changed ? 'The outbox is polled now.' : 'The outbox is polled already, and there is no slot.')
       }),
@@ -47,29 +43,13 @@ export function addWalCommands(outbox: Command, say: Say): void {
     .description('mode, slot, and what it keeps; exits 1 when the slot cannot be used')
     .option('--json', 'machine-readable')
     .action(({ json }: { json?: boolean }) =>
-      withOutbox(async (db) => {
+      withCatalog(async (db) => {
         const health = await readWalHealth(db)
         const fault = slotFault(health)
         say(json ? asJson(health, fault) : showWal(health, fault))
         if (fault !== null) process.exitCode = 1
       }),
     )
-}
-
-async function withOutbox(work: (db: Database, url: string) => Promise<void>): Promise<void> {
-  const { CATALOG_DATABASE_URL: url } = readConfig(OutboxConfig)
-  const db = connectDatabase({
-    url,
-    poolSizeMax: 2,
-    connectTimeoutMs: 2_000,
-    statementTimeoutMs: 30_000,
-    applicationName: 'likewise-cli',
-  })
-  try {
-    await work(db, url)
-  } finally {
-    await db.stop()
-  }
 }
 
 function showWal({ mode, slot, publicationOk }: WalHealth, fault: string | null): string {
@@ -102,8 +82,3 @@ const asJson = (health: WalHealth, fault: string | null): string =>
   JSON.stringify({ ...health, fault }, (_, value: unknown) =>
     typeof value === 'bigint' ? String(value) : value,
   )
-
-function wholeSeconds(text: string): number {
-  if (!/^[1-9]\d{0,4}$/.test(text)) throw new InvalidArgumentError('It must be a whole number of seconds.')
-  return Number(text)
-}

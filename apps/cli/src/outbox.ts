@@ -1,6 +1,6 @@
 import { hostname, userInfo } from 'node:os'
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { type Database, connectDatabase } from '@likewise/database'
+import type { Database } from '@likewise/database'
 import {
   type ParkedAction,
   type ParkedEvent,
@@ -11,8 +11,8 @@ import {
   redrive,
   republish,
 } from '@likewise/outbox'
-import { Failure, readConfig } from '@likewise/service'
-import { OutboxConfig } from './config.ts'
+import { Failure } from '@likewise/service'
+import { type Say, wholeNumber, withCatalog } from './catalog.ts'
 import { age, table } from './table.ts'
 
 const me = `${userInfo().username}@${hostname()}`
@@ -21,7 +21,6 @@ interface Selected {
   key?: string
   event?: string
 }
-type Say = (line: string) => void
 type Act = (db: Database, action: ParkedAction) => Promise<ParkedEvent[]>
 
 /** `likewise outbox …`: what the producer side may need a person for. */
@@ -30,7 +29,7 @@ export function addOutboxCommands(program: Command, say: Say): Command {
   selecting(
     outbox.command('parked').description('events that the broker refused, and what waits behind them'),
   )
-    .option('--limit <n>', 'at most so many, the oldest first', limit, 50)
+    .option('--limit <n>', 'at most so many, the oldest first', wholeNumber(999_999), 50)
     .option('--json', 'machine-readable')
     .action((options: Selected & { limit: number; json?: boolean }) => parked(options, say))
   acting(outbox.command('redrive'), 'sends refused events once more, and then what waits behind them, in order')
@@ -49,17 +48,21 @@ interface Rewinding extends Acting {
 }
 
 const rewinding = (command: Command, description: string): Command =>
-  command
-    .description(description)
-    .option('--since <time>', 'events written from then on (ISO 8601); all unless set', time)
-    .option('--dry-run', 'only counts')
-    .option('--by <name>', 'who it is, for catalog.outbox_audit', me)
+  signed(
+    command
+      .description(description)
+      .option('--since <time>', 'events written from then on (ISO 8601); all unless set', time),
+    'only counts',
+  )
 
 async function rewind(
   { by: actor, dryRun = false, since, action }: Rewinding & { action: typeof republish },
   say: Say,
 ): Promise<void> {
-  const { events, oldest } = await withCatalog((db) => action(db, { actor, dryRun, ...(since && { since }) }))
+  const { events, oldest } = await withCatalog(
+    (db) => action(db, { actor, dryRun, ...(since && { since }) }),
+    0,
+  )
   const count = `${String(events)} ${events === 1 ? 'event' : 'events'}`
   const from = oldest === null ? '' : `, the oldest from ${oldest.toISOString()}`
   say(
@@ -87,9 +90,10 @@ const selecting = (command: Command): Command =>
     .addOption(new Option('--event <id>', 'one event').argParser(uuid))
 
 const acting = (command: Command, description: string): Command =>
-  selecting(command.description(description))
-    .option('--dry-run', 'only shows which')
-    .option('--by <name>', 'who it is, for catalog.outbox_audit', me)
+  signed(selecting(command.description(description)), 'only shows which')
+
+const signed = (command: Command, dryRun: string): Command =>
+  command.option('--dry-run', dryRun).option('--by <name>', 'who it is, for catalog.outbox_audit', me)
 
 async function parked(options: Selected & { limit: number; json?: boolean }, say: Say): Promise<void> {
   const selection = selectionOf(options)
@@ -107,7 +111,7 @@ async function act(options: Selected & Acting & { verb: string; action: Act }, s
   if (selection === undefined)
     throw new Failure('CONFIG_INVALID', 'Say which events: --key <partition key> or --event <id>.')
   const { by: actor, dryRun = false, verb, action } = options
-  const marked = await withCatalog((db) => action(db, { selection, actor, dryRun }))
+  const marked = await withCatalog((db) => action(db, { selection, actor, dryRun }), 0)
   const events = `${String(marked.length)} ${marked.length === 1 ? 'event' : 'events'}`
   say(parkedTable(marked))
   say(
@@ -138,29 +142,8 @@ function selectionOf({ key, event }: Selected): ParkedSelection | undefined {
   return key === undefined ? undefined : { partitionKey: key }
 }
 
-async function withCatalog<T>(work: (db: Database) => Promise<T>): Promise<T> {
-  const db = connectDatabase({
-    url: readConfig(OutboxConfig).CATALOG_DATABASE_URL,
-    poolSizeMax: 1,
-    connectTimeoutMs: 2_000,
-    statementTimeoutMs: 0, // a ring may hold many rows
-    applicationName: 'likewise-cli',
-  })
-  try {
-    return await work(db)
-  } finally {
-    await db.stop()
-  }
-}
-
 function uuid(text: string): string {
   if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text))
     throw new InvalidArgumentError('It must be the id of an event, a UUID.')
   return text
-}
-
-function limit(text: string): number {
-  if (!/^[1-9]\d{0,5}$/.test(text))
-    throw new InvalidArgumentError('It must be a whole number from 1 to 999999.')
-  return Number(text)
 }
