@@ -1,6 +1,6 @@
 import type { Database } from '@likewise/database'
 import { countParked, readBacklog } from '@likewise/outbox'
-import { Failure, type Logger, type Telemetry, pause } from '@likewise/service'
+import { type Logger, type Telemetry, repeat } from '@likewise/service'
 
 // Counting a backlog costs as much as the backlog is long: at most a tenth of the time is spent on it.
 const everyMs = 10_000
@@ -26,7 +26,6 @@ export function watchBacklog(db: Database, telemetry: Telemetry, log: Logger): (
     'Keys with a refused event, whose later events wait behind it until somebody redrives or discards it.',
   )
   const parkedEvents = telemetry.gauge('likewise_outbox_parked_events', 'Events that are parked now.')
-  const stopping = new AbortController()
 
   async function count(): Promise<void> {
     const shards = await readBacklog(db)
@@ -37,20 +36,13 @@ export function watchBacklog(db: Database, telemetry: Telemetry, log: Logger): (
     parkedEvents.set(Number(parked.events))
   }
 
-  async function run(): Promise<void> {
-    while (!stopping.signal.aborted) {
-      const begunMs = performance.now()
-      await count().catch((error: unknown) => {
+  const stop = repeat(
+    () =>
+      count().catch((error: unknown) => {
         for (const gauge of [rows, age, parkedKeys, parkedEvents]) gauge.set(NaN)
-        const outage = error instanceof Failure && error.retryable
-        if (!stopping.signal.aborted) log[outage ? 'warn' : 'error']({ err: error }, 'backlog not counted')
-      })
-      await pause(Math.max(everyMs, pauseFactor * (performance.now() - begunMs)), stopping.signal)
-    }
-  }
-
-  void run()
-  return () => {
-    stopping.abort()
-  }
+        throw error
+      }),
+    { pauseMs: (tookMs) => Math.max(everyMs, pauseFactor * tookMs), log, failed: 'backlog not counted' },
+  )
+  return () => void stop()
 }

@@ -1,5 +1,5 @@
 import { type Database, type Queryable, sql } from '@likewise/database'
-import { Failure, type Logger, type Telemetry, pause } from '@likewise/service'
+import { type Logger, type Telemetry, repeat } from '@likewise/service'
 
 /** Where the broker put the first record of a send in one partition. */
 export interface Position {
@@ -42,7 +42,6 @@ export function watchPositions({ db, log, telemetry, everyMs }: PositionsOptions
   )
   const known = new Map<string, bigint>()
   let latest = new Map<string, Position & { reset: boolean }>()
-  const stopping = new AbortController()
 
   function note(positions: readonly Position[]): void {
     for (const position of positions) {
@@ -77,29 +76,20 @@ export function watchPositions({ db, log, telemetry, everyMs }: PositionsOptions
     }
   }
 
-  async function run(): Promise<void> {
-    let isLoaded = false
-    while (!stopping.signal.aborted) {
-      try {
-        if (!isLoaded)
-          for (const [key, next] of await readPositions(db)) if (!known.has(key)) known.set(key, next)
-        isLoaded = true
-        await write()
-      } catch (error) {
-        const outage = error instanceof Failure && error.retryable
-        log[outage ? 'warn' : 'error']({ err: error }, 'positions not written')
-      }
-      await pause(everyMs, stopping.signal)
-    }
-    await write().catch(() => undefined)
+  let isLoaded = false
+  async function exchange(): Promise<void> {
+    if (!isLoaded)
+      for (const [key, next] of await readPositions(db)) if (!known.has(key)) known.set(key, next)
+    isLoaded = true
+    await write()
   }
 
-  const running = run()
+  const stop = repeat(exchange, { pauseMs: () => everyMs, log, failed: 'positions not written' })
   return {
     note,
     async stop(): Promise<void> {
-      stopping.abort()
-      await running
+      await stop()
+      await write().catch(() => undefined)
     },
   }
 }

@@ -1,5 +1,5 @@
 import { type Database, type Queryable, raw, sql } from '@likewise/database'
-import { Failure, type Logger, type Telemetry, pause } from '@likewise/service'
+import { Failure, type Logger, type Telemetry, pause, repeat } from '@likewise/service'
 import { audit } from './audit.ts'
 import { newestCursors } from './cursors.ts'
 
@@ -186,38 +186,29 @@ export function keepRing({ db, isKeeper, retentionDays, everyMs, log, telemetry 
     'likewise_outbox_purge_lock_timeouts_total',
     'Times a slot was in use and was left for later.',
   )
-  const stopping = new AbortController()
 
-  async function purge(): Promise<void> {
-    const purged = await purgeRing(db, {
+  async function purge(stopping: AbortSignal): Promise<void> {
+    const onBusy = (): void => busy.inc()
+    for (const { slot, rowsAbout } of await purgeRing(db, {
       retentionDays,
       actor: 'relay',
-      stopping: stopping.signal,
-      onBusy: () => busy.inc(),
-    })
-    for (const { slot, rowsAbout } of purged) {
+      stopping,
+      onBusy,
+    })) {
       slots.inc()
       rows.inc(rowsAbout)
       log.info({ slot, rowsAbout, retentionDays }, 'slot of the outbox purged')
     }
   }
 
-  async function run(): Promise<void> {
-    let dueMs = performance.now()
-    while (!stopping.signal.aborted) {
-      if (performance.now() >= dueMs && isKeeper()) {
-        dueMs = performance.now() + everyMs * (0.9 + Math.random() / 5)
-        await purge().catch((error: unknown) => {
-          const outage = error instanceof Failure && error.retryable
-          if (!stopping.signal.aborted) log[outage ? 'warn' : 'error']({ err: error }, 'outbox not purged')
-        })
-      }
-      await pause(Math.min(everyMs, 5_000), stopping.signal)
-    }
-  }
-
-  void run()
-  return () => {
-    stopping.abort()
-  }
+  let dueMs = performance.now()
+  const stop = repeat(
+    async (stopping) => {
+      if (performance.now() < dueMs || !isKeeper()) return
+      dueMs = performance.now() + everyMs * (0.9 + Math.random() / 5)
+      await purge(stopping)
+    },
+    { pauseMs: () => Math.min(everyMs, 5_000), log, failed: 'outbox not purged' },
+  )
+  return () => void stop()
 }
