@@ -7,7 +7,8 @@ import { readBacklog } from './backlog.ts'
 import { enqueue } from './enqueue.ts'
 import { type Lease, renewLeases, takeLeases } from './lease.ts'
 import { isPublishedUpTo } from './wal/progress.ts'
-import { nextWindows, settle } from './window.ts'
+import { settle } from './step.ts'
+import { nextWindows } from './window.ts'
 
 const owner = randomUUID()
 const shard = shardOf('100')

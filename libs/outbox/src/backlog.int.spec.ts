@@ -6,7 +6,8 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import { type ShardBacklog, readBacklog } from './backlog.ts'
 import { enqueue } from './enqueue.ts'
 import { renewLeases, takeLeases } from './lease.ts'
-import { type Window, nextWindows, recordAttempt, settle } from './window.ts'
+import { recordAttempt, settle } from './step.ts'
+import { type Window, nextWindows } from './window.ts'
 
 const owner = randomUUID()
 const shard = shardOf('100')

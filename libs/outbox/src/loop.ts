@@ -3,8 +3,10 @@ import { Failure, backoffMs, pause } from '@likewise/service'
 import type { HeldLease, Leases } from './leases.ts'
 import { readMarkedShards } from './parked.ts'
 import { moveParked } from './redrive.ts'
+import type { RelayLimits } from './relay.ts'
 import { type ShardContext, publishWindow } from './shard.ts'
-import { nextWindows } from './window.ts'
+import { isSmall, publishTogether } from './together.ts'
+import { type OpenedWindow, nextWindows } from './window.ts'
 
 interface LoopOptions {
   context: ShardContext
@@ -17,8 +19,13 @@ interface LoopOptions {
 /** Looks for work in the shards that are held and idle, more rarely the longer there is none. */
 export function buildLoop({ context, wal, marks, waitFor }: LoopOptions) {
   const { db, owner, leases, limits, stopping } = context
-  const { pollMinMs, pollMaxMs, backoffBaseMs: baseMs, backoffCapMs: capMs } = limits
-  const work = shardWork(context, waitFor)
+  const pace = pacing(limits, stopping)
+  const work = shardWork(context, waitFor, pace.hurry)
+  // Twelve of them fit a few pages together.
+  const smallWindow = {
+    rowsMax: Math.ceil(limits.pageRowsMax / 4),
+    bytesMax: Math.ceil(limits.pageBytesMax / 4),
+  }
 
   async function poll(): Promise<number> {
     const idle = leases.usable().filter((lease) => !work.busy.has(lease.shard))
@@ -37,9 +44,19 @@ export function buildLoop({ context, wal, marks, waitFor }: LoopOptions) {
   }
 
   async function workOn(idle: readonly HeldLease[]): Promise<number> {
-    const windows = await nextWindows(db, owner, idle)
-    for (const window of windows) work.begin(window.shard, () => publishWindow(context, window))
+    const windows = await nextWindows(db, owner, idle, smallWindow)
+    const together = windows.filter((window) => isSmall(window) && !marks.has(window.shard))
+    const alone = windows.filter((window) => !together.includes(window))
+    if (together.length > 0) {
+      const shards = together.map(({ shard }) => shard)
+      work.begin(shards, async () => publishEach(await publishTogether(context, together)))
+    }
+    publishEach(alone)
     return windows.length
+  }
+
+  function publishEach(windows: readonly OpenedWindow[]): void {
+    for (const window of windows) work.begin([window.shard], () => publishWindow(context, window))
   }
 
   /** Parked events that somebody wants moved come before the window of their shard. */
@@ -47,7 +64,7 @@ export function buildLoop({ context, wal, marks, waitFor }: LoopOptions) {
     await marks.refresh()
     const idle = leases.usable().filter(({ shard }) => !work.busy.has(shard))
     for (const { shard } of idle.filter((lease) => marks.has(lease.shard))) {
-      work.begin(shard, async () => {
+      work.begin([shard], async () => {
         if (await moveParked(context, shard)) marks.done(shard)
       })
     }
@@ -65,22 +82,16 @@ export function buildLoop({ context, wal, marks, waitFor }: LoopOptions) {
   }
 
   async function run(): Promise<void> {
-    let [waitMs, failures] = [pollMinMs, 0]
     while (!stopping.aborted) {
       await leases.giveBackIdle(work.busy)
       try {
-        const found = leases.mode() === 'poll' ? await pollAll() : await standBy()
-        failures = 0
-        waitMs = found > 0 ? pollMinMs : Math.min(waitMs * 2, pollMaxMs)
+        await pace.rest(leases.mode() === 'poll' ? await pollAll() : await standBy())
       } catch (error) {
         waitFor(error)
-        failures += 1
-        waitMs = backoffMs({ attempt: failures, baseMs, capMs, random: Math.random })
+        await pace.rest('failed')
       }
-      // Jitter: relays that started together must not poll together for ever.
-      await pause(waitMs * (0.75 + Math.random() / 2), stopping)
     }
-    await Promise.all(work.busy.values())
+    while (work.busy.size > 0) await Promise.all(work.busy.values())
   }
 
   return { run }
@@ -118,29 +129,61 @@ export function watchMarks(db: Database, leases: Leases) {
   }
 }
 
-/** One piece of work per shard at a time. `busy` holds the shards that are worked on. */
-function shardWork(context: ShardContext, waitFor: (error: unknown) => void) {
+/** One piece of work per shard at a time, of one shard or several. `busy` holds the shards that are worked on. */
+function shardWork(context: ShardContext, waitFor: (error: unknown) => void, finished: () => void) {
   const { backoffBaseMs: baseMs, backoffCapMs: capMs } = context.limits
   const busy = new Map<number, Promise<void>>()
   const failuresOf = new Map<number, number>()
 
-  /** The shard stays busy through its backoff: a page that cannot be settled must not be sent again at once. */
-  async function run(shard: number, work: () => Promise<void>): Promise<void> {
+  /** The shards stay busy through their backoff: a page that cannot be settled must not be sent again at once. */
+  async function run(shards: readonly number[], work: () => Promise<void>): Promise<void> {
     try {
       await work()
-      failuresOf.delete(shard)
+      for (const shard of shards) failuresOf.delete(shard)
     } catch (error) {
       waitFor(error)
-      const attempt = (failuresOf.get(shard) ?? 0) + 1
-      failuresOf.set(shard, attempt)
+      const attempt = Math.max(...shards.map((shard) => failuresOf.get(shard) ?? 0)) + 1
+      for (const shard of shards) failuresOf.set(shard, attempt)
       await pause(backoffMs({ attempt, baseMs, capMs, random: Math.random }), context.stopping)
-    } finally {
-      busy.delete(shard)
     }
   }
 
   return {
     busy,
-    begin: (shard: number, work: () => Promise<void>): void => void busy.set(shard, run(shard, work)),
+    begin(shards: readonly number[], work: () => Promise<void>): void {
+      const running = run(shards, work).then(() => {
+        // Unless the work has begun other work for the shard.
+        for (const shard of shards) if (busy.get(shard) === running) busy.delete(shard)
+        finished()
+      })
+      for (const shard of shards) busy.set(shard, running)
+    },
+  }
+}
+
+/** How long to rest between two polls: short while there is work, longer and longer when idle or failing. */
+function pacing(limits: RelayLimits, stopping: AbortSignal) {
+  const { pollMinMs, pollMaxMs, backoffBaseMs: baseMs, backoffCapMs: capMs } = limits
+  let [waitMs, failures] = [pollMinMs, 0]
+  let hurried = new AbortController()
+  const hurry = (): void => {
+    hurried.abort()
+  }
+  stopping.addEventListener('abort', hurry)
+
+  return {
+    /** Ends the rest, or the next one, after the shortest: a shard that has just been worked on is likely to have more. */
+    hurry,
+    async rest(found: number | 'failed'): Promise<void> {
+      failures = found === 'failed' ? failures + 1 : 0
+      if (found === 'failed') waitMs = backoffMs({ attempt: failures, baseMs, capMs, random: Math.random })
+      else waitMs = found > 0 ? pollMinMs : Math.min(waitMs * 2, pollMaxMs)
+      // Jitter: relays that started together must not poll together for ever.
+      const jitter = 0.75 + Math.random() / 2
+      await pause(pollMinMs * jitter, stopping)
+      await pause(Math.max(0, waitMs - pollMinMs) * jitter, hurried.signal)
+      if (hurried.signal.aborted) waitMs = pollMinMs
+      if (!stopping.aborted) hurried = new AbortController()
+    },
   }
 }

@@ -1,4 +1,4 @@
-import { type Queryable, sql } from '@likewise/database'
+import { type Queryable, type Sql, sql } from '@likewise/database'
 import type { StoredEvent } from '@likewise/events'
 import type { Window } from './window.ts'
 
@@ -26,6 +26,29 @@ export interface Row {
   headers: string | null
   createdAt: string
 }
+
+/** What a record has on the wire beside its payload, own headers and key: CloudEvents headers (320 bytes) and framing. */
+const rowBytes = 450
+
+/**
+ * About what a row has on the wire, without reading a payload that lies out of line: its stored size, four times where it is
+ * compressed (what JSON usually gives).
+ */
+export const rowBytesOf = sql`(
+    pg_column_size(payload) * case when pg_column_compression(payload) is null then 1 else 4 end
+    + coalesce(pg_column_size(headers), 0) + 2 * octet_length(partition_key) + ${rowBytes}::int)`
+
+/**
+ * The first of these rows, at least one: a page of a few hundred events of a megabyte each is cut before it is in anybody's
+ * memory. `cutToBytes` is the exact cut.
+ */
+export const firstBytes = (rows: Sql, bytesMax: number): Sql => sql`(
+    select * from (
+      select page.*, ${rowBytesOf} as own_bytes, sum(${rowBytesOf}) over (order by seq) as bytes from (${rows}) as page
+    ) as sized where bytes <= ${bytesMax}::int or bytes = own_bytes
+  ) as cut`
+
+const stored = sql`seq, id, event_type, aggregate_id, topic, partition_key, payload, traceparent, headers, created_at`
 
 export const eventColumns = sql`seq, id::text as id, event_type as "eventType", aggregate_id as "aggregateId", topic,
   partition_key as "partitionKey", payload::text as payload, traceparent, headers::text as headers,
@@ -72,11 +95,12 @@ export async function readPage(
     limits.pageRowsMax,
   ]
   const some = sql`and ${visible} order by seq limit ${limit}`
+  const page = hasNoLateRows(window)
+    ? sql`select * from ${fresh} ${some}`
+    : sql`(select ${stored} from ${fresh} ${some}) union all (select ${stored} from ${late} ${some})
+          order by seq limit ${limit}`
   const rows = await db.query<Row>(
-    hasNoLateRows(window)
-      ? sql`select ${eventColumns} from ${fresh} ${some}`
-      : sql`(select ${eventColumns} from ${fresh} ${some}) union all (select ${eventColumns} from ${late} ${some})
-            order by seq limit ${limit}`,
+    sql`select ${eventColumns} from ${firstBytes(page, limits.pageBytesMax)} order by seq`,
   )
   return cutToBytes(rows, limits.pageBytesMax).map(eventOf)
 }
@@ -86,9 +110,6 @@ export async function readPage(
  * the planner half of the ring's partitions: planning was two thirds of what a page of a few rows cost.
  */
 const hasNoLateRows = ({ fromSnapshot }: Window): boolean => fromSnapshot.endsWith(':')
-
-/** What a record has on the wire beside its payload, own headers and key: CloudEvents headers (320 bytes) and framing. */
-const rowBytes = 450
 
 /** At least one row, so that an event larger than the limit still gets its turn (and the broker's answer). */
 export function cutToBytes<R extends Row>(rows: readonly R[], bytesMax: number): readonly R[] {

@@ -1,7 +1,7 @@
 import { type Queryable, type Sql, sql } from '@likewise/database'
 import { Failure } from '@likewise/service'
 import type { HeldBack } from './delivery.ts'
-import { type OutboxEvent, type PageLimits, cutToBytes, eventColumns, eventOf } from './page.ts'
+import { type OutboxEvent, type PageLimits, cutToBytes, eventColumns, eventOf, firstBytes } from './page.ts'
 
 /**
  * The first event that waits of each key: a walk along the index from key to key, so that a tail of 100,000 events behind
@@ -90,9 +90,12 @@ export async function readWaiting(
   limits: PageLimits,
 ): Promise<WaitingEvent[]> {
   const rows = await db.query<Parameters<typeof eventOf>[0] & Omit<WaitingEvent, 'event'>>(sql`
-    select ${eventColumns}, reason, mark from catalog.outbox_parked
-    where shard = ${shard}::smallint and partition_key = ${key} and resolved_at is null
-    order by seq limit ${limits.pageRowsMax}`)
+    select ${eventColumns}, reason, mark from ${firstBytes(
+      sql`select * from catalog.outbox_parked
+          where shard = ${shard}::smallint and partition_key = ${key} and resolved_at is null
+          order by seq limit ${limits.pageRowsMax}`,
+      limits.pageBytesMax,
+    )} order by seq`)
   return cutToBytes(rows, limits.pageBytesMax).map(({ reason, mark, ...row }) => {
     return { event: eventOf(row), reason, mark }
   })

@@ -7,7 +7,8 @@ import { enqueue } from './enqueue.ts'
 import { type Lease, renewLeases, takeLeases } from './lease.ts'
 import { readPage } from './page.ts'
 import { purgeRing, ringDays } from './purge.ts'
-import { nextWindows, settle } from './window.ts'
+import { settle } from './step.ts'
+import { nextWindows } from './window.ts'
 
 const dayMs = 86_400_000
 const today = Math.floor(Date.now() / dayMs)

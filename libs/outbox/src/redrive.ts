@@ -1,7 +1,8 @@
 import type { OutboxEvent } from './page.ts'
 import { type WaitingEvent, readKeysToMove, readWaiting } from './parked.ts'
 import { type ShardContext, holdCursor, nothingHeldBack } from './shard.ts'
-import { readCursor, resolveParked } from './window.ts'
+import { resolveParked } from './step.ts'
+import { readCursor } from './window.ts'
 
 /**
  * Moves what is parked in one shard as somebody has asked: drops what is marked so, then sends, key by key and in
@@ -26,7 +27,7 @@ export async function moveParked(context: ShardContext, shard: number): Promise<
       const events = sendableOf(waiting)
       if (events.length === 0) break
       // A person asked for this try; if it is refused again, a person decides again.
-      const delivered = await cursor.deliver(events, nothingHeldBack(), 1)
+      const delivered = await cursor.deliver(events, nothingHeldBack(), { attemptsMax: 1 })
       if (delivered === null) return false
       const refused = delivered.parked.filter(({ reason }) => reason === 'refused')
       const parked = new Set(delivered.parked.map(({ seq }) => seq))

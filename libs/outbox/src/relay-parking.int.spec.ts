@@ -7,7 +7,8 @@ import { renewLeases, takeLeases } from './lease.ts'
 import type { OutboxEvent } from './page.ts'
 import { discard, listParked, redrive } from './parked.ts'
 import { type Relay, startRelay } from './relay.ts'
-import { nextWindows, resolveParked, settle } from './window.ts'
+import { resolveParked, settle } from './step.ts'
+import { nextWindows } from './window.ts'
 
 const limits = {
   pageRowsMax: 8,

@@ -6,6 +6,7 @@ import { buildLoop, watchMarks } from './loop.ts'
 import type { OutboxEvent } from './page.ts'
 import type { ShardContext } from './shard.ts'
 import { relayTelemetry } from './telemetry.ts'
+import { buildTurns } from './turns.ts'
 import type { OutboxMode } from './wal/slot.ts'
 import { buildWalRelay } from './wal/wal-relay.ts'
 
@@ -52,6 +53,9 @@ export interface Relay {
   stop(): Promise<void>
 }
 
+/** Pages of different shards at a time: enough to keep a broker busy, and each costs memory. */
+const pagesMax = 3
+
 /**
  * Publishes the outbox in order, at least once, together with any number of other relays: each holds leases on a
  * share of the shards. Per shard: open a window → read a page → publish it → settle it.
@@ -81,6 +85,7 @@ export function startRelay(options: RelayOptions): Relay {
     telemetry,
     leases,
     stopping: stopping.signal,
+    turns: buildTurns(pagesMax),
     isInterrupted: marks.has,
   }
 

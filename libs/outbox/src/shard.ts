@@ -7,7 +7,9 @@ import { readHeldBack } from './parked.ts'
 import { tellParked } from './parking-log.ts'
 import type { RelayLimits } from './relay.ts'
 import type { RelayTelemetry } from './telemetry.ts'
-import { type Holder, type OpenedWindow, type Window, isDone, recordAttempt, settle } from './window.ts'
+import type { Turns } from './turns.ts'
+import { recordAttempt, settle } from './step.ts'
+import { type Holder, type OpenedWindow, type Window, isDone } from './window.ts'
 
 export interface ShardContext {
   readonly db: Database
@@ -18,6 +20,7 @@ export interface ShardContext {
   readonly telemetry: RelayTelemetry
   readonly leases: Leases
   readonly stopping: AbortSignal
+  readonly turns: Turns
   /** True when parked events of the shard are to be moved: the window is left at its next page, and gone on with after. */
   readonly isInterrupted: (shard: number) => boolean
 }
@@ -26,35 +29,43 @@ export interface ShardContext {
 export const refusalsMax = 3
 
 /**
- * Publishes one window of one shard, page by page: at most one page is unacknowledged, and the next one is read
- * while it is on its way.
+ * Publishes one window of one shard, page by page: at most one page is unacknowledged. The next one is read while it is on
+ * its way; where other shards wait for their turn they read theirs instead, so that memory stays bounded.
  * It returns at the window's end, or earlier when the relay stops or the shard is no longer its own; the cursor tells.
  *
  * What is held back is read after the window, never before: whoever parks or frees a key moves the cursor in the same
  * statement. So if somebody did in between, our first step fails; and if nobody did, it is as it was at the cursor.
  */
 export async function publishWindow(context: ShardContext, opened: OpenedWindow): Promise<void> {
-  const { db, limits } = context
+  const { db, limits, turns } = context
   const cursor = holdCursor(context, opened)
   if (cursor === null) return
   const { shard } = opened
   const heldBack = opened.holdsBack ? await readHeldBack(db, [shard], opened) : nothingHeldBack()
-  let page = await readPage(db, cursor.at(), cursor.at().afterSeq, limits)
+  let rest: readonly OutboxEvent[] = []
+  let ahead: Promise<OutboxEvent[]> | null = null
   while (!isDone(cursor.at())) {
-    if (cursor.mustLeave() || context.isInterrupted(shard)) return
-    const last = page.at(-1)
-    if (!last) throw gap(cursor.at())
-    const lastSeq = BigInt(last.seq)
-    const nextPage =
-      lastSeq < opened.lastSeq ? readPage(db, cursor.at(), lastSeq, limits) : Promise.resolve([])
-    nextPage.catch(() => undefined) // awaited below; until then a failure must not count as unhandled
-    const delivered = await cursor.deliver(page, heldBack, refusalsMax)
-    if (delivered === null) return
-    const { done, parked } = delivered
-    const afterSeq = BigInt(page[done - 1]?.seq ?? 0)
-    if (!(await cursor.step((holder, at) => settle(db, holder, at, { afterSeq, parked })))) return
-    tellParked(context, page, parked, { shard })
-    page = done < page.length ? page.slice(done) : await nextPage
+    const turn = await turns.take()
+    try {
+      if (cursor.mustLeave() || context.isInterrupted(shard)) return
+      if (rest.length === 0) {
+        rest = await (ahead ?? readPage(db, opened, cursor.at().afterSeq, limits))
+        ahead = null
+      }
+      const lastSeq = BigInt(rest.at(-1)?.seq ?? raise(gap(cursor.at())))
+      if (lastSeq < opened.lastSeq && !turns.areWanted()) ahead ??= readPage(db, opened, lastSeq, limits)
+      ahead?.catch(() => undefined) // awaited in its turn; until then a failure must not count as unhandled
+      const delivered = await cursor.deliver(rest, heldBack, { attemptsMax: refusalsMax, failed: turn.end })
+      if (delivered === null) return
+      turn.end()
+      const { done, parked } = delivered
+      const afterSeq = BigInt(rest[done - 1]?.seq ?? 0)
+      if (!(await cursor.step((holder, at) => settle(db, holder, at, { afterSeq, parked })))) return
+      tellParked(context, rest, parked, { shard })
+      rest = rest.slice(done)
+    } finally {
+      turn.end()
+    }
   }
 }
 
@@ -103,7 +114,7 @@ export function holdCursor(context: ShardContext, opened: Window) {
     deliver: (
       page: readonly OutboxEvent[],
       heldBack: HeldBack,
-      attemptsMax: number,
+      { attemptsMax, failed }: { attemptsMax: number; failed?: () => void },
     ): Promise<Delivered | null> => {
       // The first send goes out although the relay stops: the page is in hand, and settling it repeats nothing.
       let sends = 0
@@ -111,7 +122,10 @@ export function holdCursor(context: ShardContext, opened: Window) {
         publish,
         isRefusal,
         attemptsMax,
-        onFailure,
+        onFailure: async (error) => {
+          failed?.()
+          await onFailure(error)
+        },
         mayGoOn: () =>
           !isFenced && leases.current(shard, epoch) !== undefined && (sends++ === 0 || !stopping.aborted),
       })
@@ -136,6 +150,10 @@ export function counting({ publish, telemetry, log }: ShardContext) {
     telemetry.published.inc(events.length)
     log.debug({ events: events.length, seq: events.at(-1)?.seq }, 'page published')
   }
+}
+
+function raise(error: Error): never {
+  throw error
 }
 
 /** Rows of a window cannot vanish: its opening was flushed after them. Stop and say so rather than pass over. */

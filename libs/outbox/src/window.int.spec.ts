@@ -6,7 +6,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/glo
 import { enqueue } from './enqueue.ts'
 import { renewLeases, takeLeases } from './lease.ts'
 import { type OutboxEvent, readPage } from './page.ts'
-import { type Window, isDone, nextWindows, recordAttempt, settle } from './window.ts'
+import { recordAttempt, settle } from './step.ts'
+import { type Window, isDone, nextWindows } from './window.ts'
 
 const key = '100'
 const shard = shardOf(key)

@@ -7,7 +7,7 @@ import { readHeldBack } from '../parked.ts'
 import { tellParked } from '../parking-log.ts'
 import { moveParked } from '../redrive.ts'
 import { type ShardContext, counting, isRefusal, refusalsMax } from '../shard.ts'
-import { parkFromWal } from '../window.ts'
+import { parkFromWal } from '../step.ts'
 import { runWal } from './run-wal.ts'
 import { walTelemetry } from './wal-telemetry.ts'
 
