@@ -3,6 +3,7 @@ import { sql } from '@likewise/database'
 import { Failure } from '@likewise/service'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import { discard, listParked, redrive } from './parked.ts'
+import { republish } from './rewind.ts'
 import {
   type Publish,
   type TestRelay,
@@ -122,13 +123,16 @@ describe('a refused event', () => {
     await nothingParked()
     await write(['b5'])
     await quiet()
-    expect(relays.names().filter((name) => name !== 'b3')).toEqual(['b2', 'b5'])
-    expect(await statusOf()).toMatchObject({
-      b1: 'DISCARDED',
-      b2: 'PUBLISHED',
-      b3: 'DISCARDED',
-      b4: 'DISCARDED',
-    })
+    const discarded = { b1: 'DISCARDED', b2: 'PUBLISHED', b3: 'DISCARDED', b4: 'DISCARDED' }
+    expect(relays.names()).toEqual(['b2', 'b5'])
+    expect(await statusOf()).toMatchObject(discarded)
+    // They come by once more, and by now the broker would take them.
+    refused.clear()
+    await republish(test.db, { actor })
+    await until('the key came by again', () => relays.names().lastIndexOf('b5') > 1)
+    await quiet()
+    expect(relays.names()).toEqual(['b2', 'b5', 'b2', 'b5'])
+    expect(await statusOf()).toMatchObject(discarded)
   })
 
   it('is redriven while new events of its key keep coming: none is lost, doubled or out of order (I4)', async () => {

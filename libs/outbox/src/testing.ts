@@ -7,7 +7,7 @@ import { type Relay, type RelayLimits, startRelay } from './relay.ts'
 
 export const allShards = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
 
-export const limits: RelayLimits = {
+const limits: RelayLimits = {
   pageRowsMax: 5,
   pageBytesMax: 100_000,
   pollMinMs: 2,
