@@ -171,10 +171,10 @@ describe('a rolling restart of all relays', () => {
     const publish: Publish = () => pause(3)
     let running = [start({ publish }), start({ publish }), start({ publish })]
     await sharedBy(running)
-    let isOver = false
+    const over = new AbortController()
     const written: string[] = []
     const writing = (async () => {
-      for (let i = 0; !isOver; i += 1) {
+      for (let i = 0; !over.signal.aborted; i += 1) {
         const names = perKey(2, 2 * i)
         await writeTogether(test.db, names, keyOf)
         written.push(...names)
@@ -188,7 +188,7 @@ describe('a rolling restart of all relays', () => {
       await until('something comes', () => relays.sent.length > 0)
     }
     await sharedBy(running)
-    isOver = true
+    over.abort()
     await writing
     await allPublished(test.db)
     expect(relays.sent).toHaveLength(written.length)
@@ -269,16 +269,21 @@ describe('a relay that cannot reach the database', () => {
         if (away && how === 'is refused') throw new Failure('DATABASE_UNAVAILABLE', 'cut')
         return run()
       })
-      const pagesSince: string[] = []
       const names = perKey(40)
       await writeTogether(test.db, names, keyOf)
+      const inHand = new Set<string>()
+      const pagesSince: string[] = []
       const publish: Publish = async ([event]) => {
-        if (away) pagesSince.push(event!.partitionKey)
+        const key = event!.partitionKey
+        if (away) pagesSince.push(key)
+        inHand.add(key)
         await pause(20)
+        inHand.delete(key)
       }
       const relay = start({ db, publish })
       await until('it publishes', () => relays.sent.length > 40)
       away = true
+      pagesSince.push(...inHand)
       if (how === 'waits in vain') ice.freeze()
       const since = await databaseNow()
       await until('its leases ran out long ago', async () => (await databaseNow()) > since + 2 * leaseMs)

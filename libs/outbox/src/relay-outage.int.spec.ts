@@ -9,6 +9,7 @@ import {
   buildRelays,
   intercepting,
   numbered,
+  parkedNames,
   unpublished,
   until,
   write,
@@ -127,6 +128,33 @@ describe('while the broker is away', () => {
     })
     await allPublished(test.db)
     expect(relays.names()).toEqual(names)
+    expect(relays.bugs).toEqual([])
+  })
+
+  it('waits out an access that is withdrawn, parks nothing, and publishes all once it is given back (I6)', async () => {
+    // as libs/kafka tells TOPIC_AUTHORIZATION_FAILED: see its failure.spec.ts
+    const denied = () =>
+      new Failure(
+        'BROKER_UNAVAILABLE',
+        'Kafka does not take or give records: Not authorized to access topics',
+      )
+    let mayWrite = false
+    const names = numbered('denied-', 12)
+    await write(test.db, names, '100')
+    const relay = relays.start({
+      publish: async () => {
+        if (!mayWrite) throw denied()
+      },
+    })
+    // more often than a refused event is tried
+    await until('10 attempts', async () => ((await unpublished(test.db))[0]?.attempts ?? 0) >= 10)
+    expect(await parkedNames(test.db)).toEqual([])
+    expect(await relay.counted('likewise_outbox_parked_total')).toBe(0)
+    expect((await unpublished(test.db))[0]).toMatchObject({ status: 'FAILED', error: denied().message })
+    mayWrite = true
+    await allPublished(test.db)
+    expect(relays.names()).toEqual(names)
+    expect(await parkedNames(test.db)).toEqual([])
     expect(relays.bugs).toEqual([])
   })
 
