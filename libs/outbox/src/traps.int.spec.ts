@@ -160,49 +160,49 @@ describe('the lowest seq and the snapshot of a window', () => {
   })
 })
 
+interface Plan {
+  'Node Type': string
+  'Actual Rows': number
+  'Actual Loops': number
+  'Rows Removed by Filter'?: number
+  'Rows Removed by Index Recheck'?: number
+  'Shared Hit Blocks': number
+  'Shared Read Blocks': number
+  Plans?: Plan[]
+}
+
+/** Rows that its scans touched, and blocks that it looked at. */
+async function costOf(statement: Sql): Promise<{ rows: number; blocks: number }> {
+  const { tx, rollback } = await openTx(test.db)
+  const [row] = await tx.query<{ 'QUERY PLAN': [{ Plan: Plan }] }>(
+    sql`explain (analyze, buffers, timing off, format json) ${statement}`,
+  )
+  await rollback()
+  const plan = row!['QUERY PLAN'][0].Plan
+  const rowsOf = (node: Plan): number => {
+    const { 'Rows Removed by Filter': filtered = 0, 'Rows Removed by Index Recheck': rechecked = 0 } = node
+    const touched = (node['Actual Rows'] + filtered + rechecked) * node['Actual Loops']
+    const below = (node.Plans ?? []).map(rowsOf).reduce((sum, rows) => sum + rows, 0)
+    return below + (node['Node Type'].endsWith('Scan') ? touched : 0)
+  }
+  return { rows: rowsOf(plan), blocks: plan['Shared Hit Blocks'] + plan['Shared Read Blocks'] }
+}
+
+/** What `work` asks of the database, and its cost at the moment before it is asked. */
+async function costly<T>(
+  work: (db: Queryable) => Promise<T>,
+): Promise<{ result: T; rows: number; blocks: number }> {
+  const total = { rows: 0, blocks: 0 }
+  const db = intercepting(test.db, async (statement, run) => {
+    const { rows, blocks } = await costOf(statement)
+    total.rows += rows
+    total.blocks += blocks
+    return run()
+  })
+  return { result: await work(db), ...total }
+}
+
 describe('one late row, 500,000 rows back', () => {
-  interface Plan {
-    'Node Type': string
-    'Actual Rows': number
-    'Actual Loops': number
-    'Rows Removed by Filter'?: number
-    'Rows Removed by Index Recheck'?: number
-    'Shared Hit Blocks': number
-    'Shared Read Blocks': number
-    Plans?: Plan[]
-  }
-
-  /** Rows that its scans touched, and blocks that it looked at. */
-  async function costOf(statement: Sql): Promise<{ rows: number; blocks: number }> {
-    const { tx, rollback } = await openTx(test.db)
-    const [row] = await tx.query<{ 'QUERY PLAN': [{ Plan: Plan }] }>(
-      sql`explain (analyze, buffers, timing off, format json) ${statement}`,
-    )
-    await rollback()
-    const plan = row!['QUERY PLAN'][0].Plan
-    const rowsOf = (node: Plan): number => {
-      const { 'Rows Removed by Filter': filtered = 0, 'Rows Removed by Index Recheck': rechecked = 0 } = node
-      const touched = (node['Actual Rows'] + filtered + rechecked) * node['Actual Loops']
-      const below = (node.Plans ?? []).map(rowsOf).reduce((sum, rows) => sum + rows, 0)
-      return below + (node['Node Type'].endsWith('Scan') ? touched : 0)
-    }
-    return { rows: rowsOf(plan), blocks: plan['Shared Hit Blocks'] + plan['Shared Read Blocks'] }
-  }
-
-  /** What `work` asks of the database, and its cost at the moment before it is asked. */
-  async function costly<T>(
-    work: (db: Queryable) => Promise<T>,
-  ): Promise<{ result: T; rows: number; blocks: number }> {
-    const total = { rows: 0, blocks: 0 }
-    const db = intercepting(test.db, async (statement, run) => {
-      const { rows, blocks } = await costOf(statement)
-      total.rows += rows
-      total.blocks += blocks
-      return run()
-    })
-    return { result: await work(db), ...total }
-  }
-
   it('costs a few rows, to find and to read, in a small window and in a large one', async () => {
     const late = [await openTx(test.db), await openTx(test.db)] as const
     for (const { tx } of late) await write(tx, ['late'], key)
@@ -236,6 +236,27 @@ describe('one late row, 500,000 rows back', () => {
     }
     expect(await drain()).toEqual([])
   }, 120_000)
+
+  // The statistics then say that any xid is that of the import, and the search for late rows reads the whole slot.
+  it.failing(
+    'is cheap to look for where there is none, after an import of 500,000 rows in one go',
+    async () => {
+      await write(test.db, ['before'], key)
+      await drain()
+      await test.db.execute(sql`
+      insert into catalog.outbox_events (shard, aggregate_type, aggregate_id, event_type, topic, partition_key, payload)
+      select ${shard}::smallint, 'product', ${key}, 'test.happened.v1', 'test', ${key}, '{}'
+      from generate_series(1, 500000)`)
+      const window = (await open())!
+      await settle(test.db, { owner, epoch }, window, { afterSeq: window.lastSeq })
+      await test.db.execute(sql`analyze catalog.outbox_events`)
+      const idle = await costly(open)
+      expect(idle.result).toBeUndefined()
+      expect(idle.rows).toBeLessThan(1_000)
+      expect(idle.blocks).toBeLessThan(500)
+    },
+    120_000,
+  )
 })
 
 describe('an own uncommitted xid counts as visible in an own snapshot', () => {
