@@ -42,17 +42,19 @@ afterEach(async () => {
 const open = async (db: Queryable = test.db): Promise<OpenedWindow | undefined> =>
   (await nextWindows(db, owner, [{ shard, epoch }]))[0]
 
-/** Relays everything that is visible now. @returns the names in order. */
+/** Relays a page of what is visible now. @returns the names in order. */
+async function relayPage(): Promise<string[]> {
+  const window = await open()
+  if (window === undefined) return []
+  const page = await readPage(test.db, window, window.afterSeq, limits)
+  const settled = await settle(test.db, { owner, epoch }, window, { afterSeq: BigInt(page.at(-1)?.seq ?? 0) })
+  expect(settled).not.toBeNull()
+  return page.map(nameOf)
+}
+
 async function drain(): Promise<string[]> {
   const names: string[] = []
-  for (let window = await open(); window !== undefined; window = await open()) {
-    const page = await readPage(test.db, window, window.afterSeq, limits)
-    names.push(...page.map(nameOf))
-    const settled = await settle(test.db, { owner, epoch }, window, {
-      afterSeq: BigInt(page.at(-1)?.seq ?? 0),
-    })
-    expect(settled).not.toBeNull()
-  }
+  for (let page = await relayPage(); page.length > 0; page = await relayPage()) names.push(...page)
   return names
 }
 
@@ -150,7 +152,7 @@ describe('the lowest seq and the snapshot of a window', () => {
       return names
     })
     const relayed: string[] = []
-    while (relayed.length < 600) relayed.push(...(await drain()))
+    while (relayed.length < 600) relayed.push(...(await relayPage()))
     over.abort()
     const written = await Promise.all(writers)
     relayed.push(...(await drain()))
