@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
-import { type Queryable, sql } from '@likewise/database'
+import { sql } from '@likewise/database'
 import { type TestDatabase, freshDatabase, openTx } from '@likewise/database/testing'
 import { shardOf } from '@likewise/events'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import { type ShardBacklog, readBacklog } from './backlog.ts'
-import { enqueue } from './enqueue.ts'
 import { renewLeases, takeLeases } from './lease.ts'
+import { numbered, write } from './testing.ts'
 import { recordAttempt, settle } from './step.ts'
 import { type Window, nextWindows } from './window.ts'
 
@@ -20,11 +20,6 @@ beforeEach(async () => {
   epoch = (await takeLeases(test.db, owner, [leases[shard]!], 600_000))[0]!.epoch
 })
 afterEach(() => test.drop())
-
-async function write(db: Queryable, count: number, key = '100'): Promise<void> {
-  const about = { eventType: 'test.happened.v1', aggregateType: 'product', aggregateId: key, topic: 'test' }
-  for (let i = 0; i < count; i += 1) await enqueue(db, { ...about, partitionKey: key, payload: '{}' })
-}
 
 const open = async (): Promise<Window> => (await nextWindows(test.db, owner, [{ shard, epoch }]))[0]!
 const holder = () => ({ owner, epoch })
@@ -41,10 +36,10 @@ describe('the backlog', () => {
   })
 
   it('counts per shard what is committed, and its oldest by the clock of the database', async () => {
-    await write(test.db, 3)
-    await write(test.db, 2, '1')
+    await write(test.db, numbered('e', 3), '100')
+    await write(test.db, numbered('e', 2), '1')
     const uncommitted = await openTx(test.db)
-    await write(uncommitted.tx, 5)
+    await write(uncommitted.tx, numbered('e', 5), '100')
     await test.db.execute(sql`
       update catalog.outbox_events set created_at = now() - interval '1 hour'
       where seq = (select min(seq) from catalog.outbox_events)`)
@@ -58,10 +53,10 @@ describe('the backlog', () => {
   })
 
   it('counts a window that is half published by what is left of it, and what came after it', async () => {
-    await write(test.db, 4)
+    await write(test.db, numbered('e', 4), '100')
     const window = await open()
     expect((await ofShard()).pending).toBe(4n)
-    await write(test.db, 2)
+    await write(test.db, numbered('e', 2), '100')
     const settled = await settle(test.db, holder(), window, { afterSeq: window.lastSeq - 1n })
     expect((await ofShard()).pending).toBe(3n)
     await settle(test.db, holder(), settled!, { afterSeq: window.lastSeq })
@@ -70,8 +65,8 @@ describe('the backlog', () => {
 
   it('counts a row that committed late behind rows that are published', async () => {
     const late = await openTx(test.db)
-    await write(late.tx, 1)
-    await write(test.db, 1)
+    await write(late.tx, numbered('e', 1), '100')
+    await write(test.db, numbered('e', 1), '100')
     const window = await open()
     await settle(test.db, holder(), window, { afterSeq: window.lastSeq })
     expect(await ofShard()).toMatchObject({ pending: 0n, oldestAgeMs: null })
@@ -81,19 +76,19 @@ describe('the backlog', () => {
 
   it('agrees with outbox_status about what is not published', async () => {
     const late = await openTx(test.db)
-    await write(late.tx, 2)
-    await write(test.db, 5)
+    await write(late.tx, numbered('e', 2), '100')
+    await write(test.db, numbered('e', 5), '100')
     const window = await open()
     await settle(test.db, holder(), window, { afterSeq: window.lastSeq - 2n })
     await late.commit()
-    await write(test.db, 3)
+    await write(test.db, numbered('e', 3), '100')
     const [row] = await test.db.query<{ count: bigint }>(sql`
       select count(*) from catalog.outbox_status where status <> 'PUBLISHED'`)
     expect((await ofShard()).pending).toBe(row?.count)
   })
 
   it('tells the attempts and the last error', async () => {
-    await write(test.db, 1)
+    await write(test.db, numbered('e', 1), '100')
     await recordAttempt(test.db, holder(), await open(), 'Kafka is away')
     expect(await ofShard()).toMatchObject({ pending: 1n, attempts: 1, lastError: 'Kafka is away' })
   })

@@ -1,5 +1,5 @@
 import { type Queryable, sql } from '@likewise/database'
-import { newestCursors } from './cursors.ts'
+import { lateRows, newestCursors } from './cursors.ts'
 
 export interface ShardBacklog {
   shard: number
@@ -31,11 +31,7 @@ export async function readBacklog(db: Queryable): Promise<ShardBacklog[]> {
         select seq, xid, created_at from catalog.outbox_events
         where shard = lease.shard and xid >= pg_snapshot_xmax(cursor.published_snapshot)
         union all
-        -- offset 0: nothing is read where no transaction was open, whatever the planner thinks of xids
-        select late.* from pg_snapshot_xip(cursor.published_snapshot) as open(xid) cross join lateral (
-          select seq, xid, created_at from catalog.outbox_events as e
-          where e.shard = lease.shard and e.xid = open.xid offset 0
-        ) as late
+        select seq, xid, created_at from ${lateRows(sql`lease.shard`, sql`cursor.published_snapshot`)} as rows
       ) as since
       where not (seq <= cursor.after_seq and pg_visible_in_snapshot(xid, cursor.to_snapshot))
     ) as waiting

@@ -31,3 +31,18 @@ export const heldCursors = (owner: string, leases: readonly { shard: number; epo
       select * from catalog.outbox_cursors as c where c.shard = held.shard order by c.n desc limit 1
     ) as newest
   )`
+
+/**
+ * The rows of a shard that were written by transactions which were open at `snapshot`, by xid wherever they lie, for a
+ * `from` clause.
+ *
+ * Written so that the planner takes the index whatever its statistics say: after an import in one transaction they say
+ * that any xid is that of the import, and `xid = …` read the whole table with every idle poll. Of a range without known ends
+ * it expects little; and nothing is read at all where no transaction was open.
+ */
+export const lateRows = (shard: Sql, snapshot: Sql): Sql => sql`(
+    select late.* from pg_snapshot_xip(${snapshot}) as open(xid) cross join lateral (
+      select * from catalog.outbox_events as e
+      where e.shard = ${shard} and e.xid >= open.xid and e.xid <= open.xid offset 0
+    ) as late
+  )`

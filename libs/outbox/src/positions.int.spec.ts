@@ -1,11 +1,11 @@
 import { sql } from '@likewise/database'
 import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
-import { type Telemetry, buildLogger, buildTelemetry, pause } from '@likewise/service'
+import { type Telemetry, buildTelemetry, pause } from '@likewise/service'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import { readResets, watchPositions } from './positions.ts'
 import { republish } from './rewind.ts'
+import { log, until } from './testing.ts'
 
-const log = buildLogger({ service: 'test', level: 'silent' })
 let test: TestDatabase
 let watches: { stop: () => Promise<void> }[]
 
@@ -29,10 +29,6 @@ const written = async (): Promise<Record<string, number>> => {
     sql`select partition, next_offset as next from catalog.outbox_positions order by partition`,
   )
   return Object.fromEntries(rows.map(({ partition, next }) => [partition, Number(next)]))
-}
-async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
-  for (const end = performance.now() + 10_000; !(await holds()); await pause(10))
-    if (performance.now() > end) throw new Error(`Not within 10 s: ${what}`)
 }
 const resetPartitions = async () => (await readResets(test.db)).map(({ partition }) => partition)
 

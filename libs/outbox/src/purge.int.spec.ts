@@ -4,9 +4,9 @@ import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
 import { pause } from '@likewise/service'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import { enqueue } from './enqueue.ts'
-import { type Lease, renewLeases, takeLeases } from './lease.ts'
 import { readPage } from './page.ts'
 import { purgeRing, ringDays } from './purge.ts'
+import { takeAllShards } from './testing.ts'
 import { settle } from './step.ts'
 import { nextWindows } from './window.ts'
 
@@ -15,12 +15,11 @@ const today = Math.floor(Date.now() / dayMs)
 const actor = 'test'
 let test: TestDatabase
 const owner = randomUUID()
-let held: Lease[]
+let held: { shard: number; epoch: bigint }[]
 
 beforeEach(async () => {
   test = await freshDatabase('purge')
-  const { leases } = await renewLeases(test.db, owner, 600_000)
-  held = await takeLeases(test.db, owner, leases, 600_000)
+  held = await takeAllShards(test.db, owner)
 })
 afterEach(() => test.drop())
 

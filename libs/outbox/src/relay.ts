@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { setMaxListeners } from 'node:events'
 import type { Database } from '@likewise/database'
 import { Failure, type Logger, type Telemetry } from '@likewise/service'
 import { buildLeases } from './leases.ts'
@@ -65,6 +66,8 @@ export function startRelay(options: RelayOptions): Relay {
   const owner = randomUUID()
   const telemetry = relayTelemetry(options.telemetry)
   const stopping = new AbortController()
+  // Each shard that waits an outage out listens to it.
+  setMaxListeners(0, stopping.signal)
   /** A bug: no more work of any kind, or it would be repeated until the service has stopped. */
   function fail(error: unknown): void {
     stopping.abort()

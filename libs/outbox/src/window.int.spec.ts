@@ -3,9 +3,8 @@ import { type Queryable, sql } from '@likewise/database'
 import { type TestDatabase, freshDatabase, openTx } from '@likewise/database/testing'
 import { shardCount, shardOf } from '@likewise/events'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
-import { enqueue } from './enqueue.ts'
-import { renewLeases, takeLeases } from './lease.ts'
 import { type OutboxEvent, readPage } from './page.ts'
+import { nameOf, statuses as statusRows, takeAllShards, until, write as writeNamed } from './testing.ts'
 import { recordAttempt, settle } from './step.ts'
 import { type Window, isDone, nextWindows } from './window.ts'
 
@@ -18,8 +17,7 @@ let epoch: bigint
 
 beforeAll(async () => {
   test = await freshDatabase('outbox')
-  const { leases } = await renewLeases(test.db, owner, 600_000)
-  const taken = await takeLeases(test.db, owner, leases, 600_000)
+  const taken = await takeAllShards(test.db, owner)
   expect(taken).toHaveLength(shardCount)
   epoch = taken[shard]?.epoch ?? 0n
 })
@@ -27,19 +25,8 @@ afterAll(() => test.drop())
 beforeEach(() => drain())
 
 /** Enqueues one event that carries `name`. */
-async function write(tx: Queryable, name: string, partitionKey = key): Promise<void> {
-  await enqueue(tx, {
-    eventType: 'test.happened.v1',
-    aggregateType: 'product',
-    aggregateId: partitionKey,
-    topic: 'test',
-    partitionKey,
-    payload: JSON.stringify({ name }),
-  })
-}
-
-const namesOf = (events: readonly OutboxEvent[]): string[] =>
-  events.map((event) => (JSON.parse(event.payload) as { name: string }).name)
+const write = (tx: Queryable, name: string): Promise<void> => writeNamed(tx, [name], key)
+const namesOf = (events: readonly OutboxEvent[]): string[] => events.map(nameOf)
 
 async function open(): Promise<Window | null> {
   return (await nextWindows(test.db, owner, [{ shard, epoch }]))[0] ?? null
@@ -58,11 +45,6 @@ async function drain(pageRowsMax = limits.pageRowsMax): Promise<string[]> {
       expect(window).not.toBeNull()
     }
   }
-}
-
-async function eventually(check: () => Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 10_000
-  while (!(await check())) expect(performance.now()).toBeLessThan(deadline)
 }
 
 describe('which rows a window holds, and in which order', () => {
@@ -197,7 +179,7 @@ describe('moving the cursor', () => {
     const gone = await openTx(test.db)
     await nextWindows(gone.tx, owner, [{ shard, epoch }])
     const waiting = open() // sees the cursor before that window, and waits for the gone relay's row
-    await eventually(async () => {
+    await until('it waits', async () => {
       const [row] = await test.db.query<{ n: bigint }>(
         sql`select count(*) as n from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`,
       )
@@ -257,14 +239,7 @@ describe('outbox_status', () => {
   async function statuses(): Promise<
     Record<string, { status: string; attempts: number; error: string | null }>
   > {
-    const rows = await test.db.query<{
-      name: string
-      status: string
-      attempts: number
-      error: string | null
-    }>(sql`
-      select payload->>'name' as name, status, retry_count as attempts, last_error as error
-      from catalog.outbox_status where shard = ${shard}::smallint`)
+    const rows = await statusRows(test.db, sql`shard = ${shard}::smallint`)
     return Object.fromEntries(rows.map(({ name, ...rest }) => [name, rest]))
   }
 

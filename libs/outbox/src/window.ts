@@ -1,5 +1,5 @@
 import { type Queryable, type Sql, sql } from '@likewise/database'
-import { heldCursors } from './cursors.ts'
+import { heldCursors, lateRows } from './cursors.ts'
 import { type OutboxEvent, type Row, eventColumns, eventOf, rowBytesOf } from './page.ts'
 
 /** A shard's newest cursor: the window being published, and how far. All numbers are the database's bigints. */
@@ -93,10 +93,8 @@ export async function nextWindows(
         ) as rows
       ) as fresh
       cross join lateral (
-        select min(seq) as first_seq, max(seq) as last_seq, count(*) as row_count from (
-          select seq from catalog.outbox_events
-          where shard = newest.shard and xid = any (array(select pg_snapshot_xip(newest.to_snapshot))) offset 0
-        ) as rows
+        select min(seq) as first_seq, max(seq) as last_seq, count(*) as row_count
+        from ${lateRows(sql`newest.shard`, sql`newest.to_snapshot`)} as rows
       ) as late
       where newest.after_seq >= newest.last_seq and fresh.row_count + late.row_count > 0
         and pg_snapshot_xmax(pg_current_snapshot()) >= pg_snapshot_xmax(newest.to_snapshot) -- or see checkIdentity
@@ -139,8 +137,7 @@ const eventsOfSmall = ({ rowsMax, bytesMax }: SmallWindow): Sql => sql`(
           where shard = work.shard and xid >= pg_snapshot_xmax(small."from")
             and xid < pg_snapshot_xmax(work."toSnapshot"::pg_snapshot)
           union all
-          select * from catalog.outbox_events
-          where shard = work.shard and xid = any (array(select pg_snapshot_xip(small."from")))
+          select * from ${lateRows(sql`work.shard`, sql`small."from"`)} as rows
         ) as e
         where e.seq > work."afterSeq" and pg_visible_in_snapshot(e.xid, work."toSnapshot"::pg_snapshot)
       ) as sized

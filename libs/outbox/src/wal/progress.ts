@@ -1,5 +1,5 @@
 import { type Queryable, type Sql, lsnText, parseLsn, sql } from '@likewise/database'
-import { cursorsKept, heldCursors, newestCursors } from '../cursors.ts'
+import { cursorsKept, heldCursors, lateRows, newestCursors } from '../cursors.ts'
 import { publicationOk } from './slot.ts'
 
 /**
@@ -98,9 +98,7 @@ export async function isPublishedUpTo(db: Queryable, snapshot: string): Promise<
         where shard = cursor.shard and xid >= pg_snapshot_xmax(cursor.published_snapshot)
           and xid < pg_snapshot_xmax(${snapshot}::pg_snapshot)
         union all
-        select late.* from pg_snapshot_xip(cursor.published_snapshot) as open(xid) cross join lateral (
-          select seq, xid from catalog.outbox_events as e where e.shard = cursor.shard and e.xid = open.xid offset 0
-        ) as late
+        select seq, xid from ${lateRows(sql`cursor.shard`, sql`cursor.published_snapshot`)} as rows
       ) as since
       where pg_visible_in_snapshot(xid, ${snapshot}::pg_snapshot)
         and not (seq <= cursor.after_seq and pg_visible_in_snapshot(xid, cursor.to_snapshot))

@@ -2,10 +2,11 @@ import { randomUUID } from 'node:crypto'
 import { sql } from '@likewise/database'
 import { Failure, buildLogger, buildTelemetry, pause } from '@likewise/service'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
+import { nameOf, takeAllShards, until, write } from '../testing.ts'
 import { type WalContext, runWal } from './run-wal.ts'
 import { readWalHealth } from './slot.ts'
 import { disableWal } from './switch.ts'
-import { type WalTest, enabled, nameOf, takeAllShards, until, walDatabase, write } from './testing.ts'
+import { type WalTest, enabled, walDatabase } from './testing.ts'
 import { walTelemetry } from './wal-telemetry.ts'
 
 const limits = {

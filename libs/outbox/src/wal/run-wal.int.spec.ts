@@ -3,27 +3,15 @@ import { type Socket, connect, createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { sql } from '@likewise/database'
 import { openTx } from '@likewise/database/testing'
-import { buildLogger, buildTelemetry, pause } from '@likewise/service'
+import { buildTelemetry, pause } from '@likewise/service'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
-import type { OutboxEvent } from '../page.ts'
-import { startRelay } from '../relay.ts'
+import { buildRelays, log, nameOf, numbered, takeAllShards, unpublished, until, write } from '../testing.ts'
 import { type WalContext, runWal } from './run-wal.ts'
 import { readWalHealth } from './slot.ts'
 import { disableWal, enableWal } from './switch.ts'
-import {
-  type WalTest,
-  enabled,
-  nameOf,
-  numbered,
-  publishAll,
-  takeAllShards,
-  until,
-  walDatabase,
-  write,
-} from './testing.ts'
+import { type WalTest, enabled, publishAll, walDatabase } from './testing.ts'
 import { walTelemetry } from './wal-telemetry.ts'
 
-const log = buildLogger({ service: 'test', level: 'silent' })
 const limits = {
   batchRowsMax: 50,
   batchBytesMax: 900_000,
@@ -95,9 +83,6 @@ async function freeShards(): Promise<void> {
   await test.db.execute(sql`delete from catalog.outbox_relays`)
 }
 
-const unpublished = async () =>
-  (await test.db.query(sql`select from catalog.outbox_status where status <> 'PUBLISHED'`)).length
-
 describe('a relay that reads the WAL', () => {
   it('delivers in commit order, confirms, and takes the poll cursors along', async () => {
     await enabled(test)
@@ -107,7 +92,7 @@ describe('a relay that reads the WAL', () => {
     for (const name of numbered('next-', 300)) await write(test.db, [name])
     await until('all are delivered', () => reader.sent.length === 301)
     expect(reader.sent).toEqual(['first', ...numbered('next-', 300)])
-    await until('the cursors have stepped', async () => (await unpublished()) === 0)
+    await until('the cursors have stepped', async () => (await unpublished(test.db)).length === 0)
     await until('the slot is confirmed', async () => {
       const { slot } = await readWalHealth(test.db, test.slot)
       return slot!.confirmedFlushLsn! > before!.confirmedFlushLsn!
@@ -129,11 +114,11 @@ describe('a relay that reads the WAL', () => {
     const reader = await start({ deliver: () => held })
     await write(test.db, ['held'])
     await pause(3_000)
-    expect(await unpublished()).toBe(1)
+    expect((await unpublished(test.db)).length).toBe(1)
     const { slot } = await readWalHealth(test.db, test.slot)
     expect(slot!.lagBytes).toBeGreaterThan(0)
     letGo()
-    await until('it is published', async () => (await unpublished()) === 0)
+    await until('it is published', async () => (await unpublished(test.db)).length === 0)
     await reader.stop()
   })
 
@@ -220,39 +205,16 @@ describe('two relays and one slot', () => {
 
 describe('changing between polling and the WAL under load', () => {
   it('loses nothing, and keeps first copies of a key in order', async () => {
-    const sent: { name: string; key: string }[] = []
-    const collect = async (events: readonly OutboxEvent[]) => {
-      sent.push(...events.map((event) => ({ name: nameOf(event), key: event.partitionKey })))
-    }
-    const bugs: unknown[] = []
-    const poll = () => {
-      const relay = startRelay({
-        db: test.db,
-        url: test.url,
-        publish: collect,
-        limits: {
-          pageRowsMax: 20,
-          pageBytesMax: 900_000,
-          pollMinMs: 2,
-          pollMaxMs: 20,
-          leaseMs: 1_500,
-          backoffBaseMs: 5,
-          backoffCapMs: 20,
-        },
-        log,
-        telemetry: buildTelemetry('test'),
-        fail: (error) => bugs.push(error),
-      })
-      running.push(relay)
-      return relay
-    }
+    const relays = buildRelays(test)
+    running.push(relays)
+    const poll = () => relays.start({ limits: { pageRowsMax: 20, pageBytesMax: 900_000 } })
     const written: string[] = []
     const loading = new AbortController()
     const writers = [0, 1, 2, 3].map(async (writer) => {
       for (let i = 0; !loading.signal.aborted; i += 1) {
         const names = numbered(`w${writer}-${String(i).padStart(6, '0')}-`, 3)
         await test.db.tx(async (tx) => {
-          for (const name of names) await writeKeyed(tx, name, `key-${writer}`)
+          await write(tx, names, `key-${writer}`)
         })
         written.push(...names)
       }
@@ -266,17 +228,17 @@ describe('changing between polling and the WAL under load', () => {
     })
 
     const first = poll()
-    await until('polling has begun', () => sent.length > 50)
+    await until('polling has begun', () => relays.sent.length > 50)
     const acrossEnable = await openTx(test.db) // has written nothing when the slot is made
     await acrossEnable.tx.query(sql`select 1`)
     expect(await enableWal(test.switch)).toBe(true)
-    await writeKeyed(acrossEnable.tx, 'across-enable', 'open')
-    const reader = await start({ deliver: collect })
+    await write(acrossEnable.tx, ['across-enable'], 'open')
+    const reader = await start({ deliver: async (events) => relays.note(events) })
     await until('the slot is read', () => reader.reads[0] === true)
     await pause(300)
     await first.stop()
     const acrossDisable = await openTx(test.db)
-    await writeKeyed(acrossDisable.tx, 'across-disable', 'open too')
+    await write(acrossDisable.tx, ['across-disable'], 'open too')
     await pause(1_500)
     await acrossEnable.commit()
     await pause(500)
@@ -289,25 +251,18 @@ describe('changing between polling and the WAL under load', () => {
     loading.abort()
     await Promise.all(writers)
     written.push('across-enable', 'across-disable')
-    await until('all is published', async () => (await unpublished()) === 0)
+    await until('all is published', async () => (await unpublished(test.db)).length === 0)
     await second.stop()
 
-    expect(bugs).toEqual([])
-    const names = new Set(sent.map(({ name }) => name))
+    expect(relays.bugs).toEqual([])
+    const names = new Set(relays.names())
     expect(written.filter((name) => !names.has(name))).toEqual([])
     for (const key of ['key-0', 'key-1', 'key-2', 'key-3']) {
-      const ofKey = [...new Set(sent.filter((event) => event.key === key).map(({ name }) => name))]
+      const ofKey = relays.firstCopies(key)
       expect(ofKey).toEqual([...ofKey].sort())
     }
   })
 })
-
-async function writeKeyed(tx: Parameters<typeof write>[0], name: string, key: string): Promise<void> {
-  await tx.execute(sql`
-    insert into catalog.outbox_events (shard, aggregate_type, aggregate_id, event_type, topic, partition_key, payload)
-    values (catalog.outbox_shard(${key}), 'product', '1', 'test.happened.v1', 'test', ${key},
-            ${JSON.stringify({ name })}::json)`)
-}
 
 /** A link that can fall silent in both directions, its connections staying open. */
 async function silentLink(target: string): Promise<{ url: string; freeze: () => void; close: () => void }> {

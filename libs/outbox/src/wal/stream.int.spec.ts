@@ -4,23 +4,11 @@ import { pause } from '@likewise/service'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import { enqueue } from '../enqueue.ts'
 import { type OutboxEvent, readPage } from '../page.ts'
+import { nameOf, numbered, takeAllShards, until, write, writeTogether } from '../testing.ts'
 import { type Window, nextWindows } from '../window.ts'
 import { readWalHealth } from './slot.ts'
 import type { WalStream } from './stream.ts'
-import {
-  type WalTest,
-  disabled,
-  enabled,
-  nameOf,
-  never,
-  numbered,
-  publishAll,
-  readEvents,
-  takeAllShards,
-  until,
-  walDatabase,
-  write,
-} from './testing.ts'
+import { type WalTest, disabled, enabled, never, publishAll, readEvents, walDatabase } from './testing.ts'
 
 const limits = { pageRowsMax: 1_000, pageBytesMax: 50_000_000 }
 let test: WalTest
@@ -153,7 +141,7 @@ describe('confirming', () => {
 
   it('repeats a whole transaction when its end was not reached', async () => {
     await write(test.db, ['before'])
-    await test.db.tx((tx) => write(tx, numbered('whole-', 50)))
+    await test.db.tx((tx) => writeTogether(tx, numbered('whole-', 50)))
     const reader = await open()
     const events: OutboxEvent[] = []
     let lsn = 0n

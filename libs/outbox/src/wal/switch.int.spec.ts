@@ -2,14 +2,14 @@ import { randomUUID } from 'node:crypto'
 import { type Database, connectDatabase, sql } from '@likewise/database'
 import { openTx } from '@likewise/database/testing'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals'
+import { allShards, takeAllShards, until, write } from '../testing.ts'
 import { settle } from '../step.ts'
 import { nextWindows } from '../window.ts'
 import { stepCursorsTo, takeMark } from './progress.ts'
 import { readMode, readWalHealth, requireSlot } from './slot.ts'
 import { disableWal, enableWal } from './switch.ts'
-import { type WalTest, enabled, publishAll, takeAllShards, until, walDatabase, write } from './testing.ts'
+import { type WalTest, enabled, publishAll, walDatabase } from './testing.ts'
 
-const allShards = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
 let test: WalTest
 let server: Database
 

@@ -1,9 +1,6 @@
-import { type Queryable, sql } from '@likewise/database'
+import { sql } from '@likewise/database'
 import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
-import { pause } from '@likewise/service'
-import { enqueue } from '../enqueue.ts'
 import type { OutboxEvent } from '../page.ts'
-import { takeLeases, renewLeases } from '../lease.ts'
 import { type WalSwitchOptions, disableWal, enableWal } from './switch.ts'
 import { walName } from './slot.ts'
 import { type WalStream, type WalStreamOptions, openWal } from './stream.ts'
@@ -55,25 +52,6 @@ export async function publishAll({ db }: Pick<WalTest, 'db'>): Promise<void> {
     from catalog.outbox_cursors group by shard`)
 }
 
-export async function write(db: Queryable, names: readonly string[], payload: object = {}): Promise<void> {
-  await enqueue(
-    db,
-    names.map((name, i) => ({
-      eventType: 'test.happened.v1',
-      aggregateType: 'product',
-      aggregateId: String(i % 7),
-      topic: 'test',
-      partitionKey: String(i % 7),
-      payload: JSON.stringify({ name, ...payload }),
-    })),
-  )
-}
-
-export const nameOf = ({ payload }: OutboxEvent): string => (JSON.parse(payload) as { name: string }).name
-
-export const numbered = (prefix: string, count: number): string[] =>
-  Array.from({ length: count }, (_, i) => `${prefix}${String(i).padStart(4, '0')}`)
-
 export const never: AbortSignal = new AbortController().signal
 
 /** Reads events until there are `count`, confirming nothing. */
@@ -84,24 +62,4 @@ export async function readEvents(stream: WalStream, count: number, rowsMax = 500
     events.push(...(batch?.events ?? []))
   }
   return events
-}
-
-export async function until(
-  what: string,
-  holds: () => boolean | Promise<boolean>,
-  limitMs = 20_000,
-): Promise<void> {
-  for (const end = performance.now() + limitMs; !(await holds()); await pause(20)) {
-    if (performance.now() > end) throw new Error(`Not within ${String(limitMs)} ms: ${what}`)
-  }
-}
-
-/** All twelve shards for `owner`, whoever held them. */
-export async function takeAllShards(
-  db: Queryable,
-  owner: string,
-): Promise<{ shard: number; epoch: bigint }[]> {
-  await db.execute(sql`update catalog.outbox_leases set owner = null, lease_until = '-infinity'`)
-  const { leases } = await renewLeases(db, owner, 600_000)
-  return takeLeases(db, owner, leases, 600_000)
 }
