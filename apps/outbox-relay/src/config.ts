@@ -22,7 +22,7 @@ export const RelayConfig = Type.Object({
     50_000_000,
     "Most bytes in one send to Kafka, about; the broker's message.max.bytes is 1 MB unless set.",
   ),
-  RELAY_POLL_MIN_MS: durationMs(5, 'Shortest wait between two polls, while there is work.'),
+  RELAY_POLL_MIN_MS: durationMs(2, 'Shortest wait between two polls, while there is work.'),
   RELAY_POLL_MAX_MS: durationMs(
     250,
     'Longest wait between two polls, when idle; also the latency of the first event.',
