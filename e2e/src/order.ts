@@ -55,8 +55,7 @@ export async function eachRecord(
     },
   })
   const isRead = async () => wanted.every(({ partition, end }) => (next.get(partition) ?? 0n) >= end)
-  await eventually(isRead, withinMs)
-  await subscriber.stop()
+  await eventually(isRead, withinMs).finally(() => subscriber.stop())
 }
 
 /** A relay that died after Kafka's answer and before its own note repeats a page: at least once. */

@@ -37,6 +37,9 @@ interface BedServers {
   kafkaBrokers?: string
 }
 
+/** As for catalog-events: Kafka counts it from the timestamps of the records, which are the relay's. */
+export const retentionMs = 14 * 86_400_000
+
 const relaySettings = { RELAY_LEASE_MS: '2000', RELAY_BACKOFF_CAP_MS: '2000', LOG_LEVEL: 'info' }
 
 export async function makeBed(servers: BedServers = {}): Promise<Bed> {
@@ -47,7 +50,7 @@ export async function makeBed(servers: BedServers = {}): Promise<Bed> {
   const home = await mkdtemp(join(tmpdir(), 'likewise-faults-'))
   const database = await openDatabase(servers.databaseUrl)
   const { db, url: databaseUrl } = database
-  await ensureTopics(kafka, [{ topic, partitions: 12, retentionMs: 86_400_000 }])
+  await ensureTopics(kafka, [{ topic, partitions: 12, retentionMs }])
   const relays: RunningService[] = []
   return {
     db,

@@ -8,7 +8,7 @@ import { pause } from '@likewise/service'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import { eachRecord } from '../order.ts'
 import { eventually } from '../system.ts'
-import { type Bed, makeBed, readMetric } from './bed.ts'
+import { type Bed, makeBed, readMetric, retentionMs } from './bed.ts'
 import { buildLog, compare, delivered, readUnsettled } from './delivery.ts'
 import { openLink } from './link.ts'
 import { likeOf, likesOf } from './load.ts'
@@ -127,7 +127,7 @@ describe('a topic that is deleted and made again', () => {
   const countPositions = async () => (await bed.db.query(sql`select from catalog.outbox_positions`)).length
   /** A broker knows a deleted topic for a moment longer. */
   const isMadeAgain = () =>
-    ensureTopics(bed.kafka, [{ topic: bed.topic, partitions: 12, retentionMs: 86_400_000 }]).then(
+    ensureTopics(bed.kafka, [{ topic: bed.topic, partitions: 12, retentionMs }]).then(
       (made) => made.length > 0,
       () => false,
     )
