@@ -18,6 +18,16 @@ export async function readRecords(
   kafkaBrokers: string,
   topic: string,
 ): Promise<(IncomingRecord & { partition: number })[]> {
+  const read: (IncomingRecord & { partition: number })[] = []
+  await eachRecord({ kafkaBrokers, topic }, (record) => read.push(record))
+  return read
+}
+
+/** Shows every record that is on a topic now; those of a partition in their order. */
+export async function eachRecord(
+  { kafkaBrokers, topic, withinMs = 30_000 }: { kafkaBrokers: string; topic: string; withinMs?: number },
+  visit: (record: IncomingRecord & { partition: number }) => void,
+): Promise<void> {
   const kafka = {
     brokers: parseBrokers(kafkaBrokers),
     clientId: 'e2e',
@@ -27,7 +37,6 @@ export async function readRecords(
   const ends = await readTopicEnds(kafka, topic)
   const wanted = ends.filter(({ start, end }) => end > start)
   const next = new Map<number, bigint>()
-  const read: (IncomingRecord & { partition: number })[] = []
   const subscriber = subscribe({
     ...kafka,
     groupId: `e2e-${randomUUID()}`,
@@ -35,7 +44,9 @@ export async function readRecords(
     partitionsAtOnceMax: 1,
     onBatch: async ({ partition, records }) => {
       for (const record of records) {
-        read.push({ ...record, partition })
+        // Where the reader had to join anew, what it did not note comes once more.
+        if (record.offset < (next.get(partition) ?? 0n)) continue
+        visit({ ...record, partition })
         next.set(partition, record.offset + 1n)
       }
     },
@@ -43,9 +54,8 @@ export async function readRecords(
       throw error
     },
   })
-  await eventually(async () => wanted.every(({ partition, end }) => (next.get(partition) ?? 0n) >= end))
-  await subscriber.stop()
-  return read
+  const isRead = async () => wanted.every(({ partition, end }) => (next.get(partition) ?? 0n) >= end)
+  await eventually(isRead, withinMs).finally(() => subscriber.stop())
 }
 
 /** A relay that died after Kafka's answer and before its own note repeats a page: at least once. */
