@@ -37,7 +37,7 @@ interface BedServers {
   kafkaBrokers?: string
 }
 
-/** As for catalog-events: Kafka counts it from the timestamps of the records, which are the relay's. */
+/** As for catalog-events: Kafka counts it from the times of the records, which are its own. */
 export const retentionMs = 14 * 86_400_000
 
 const relaySettings = { RELAY_LEASE_MS: '2000', RELAY_BACKOFF_CAP_MS: '2000', LOG_LEVEL: 'info' }

@@ -15,17 +15,14 @@ const protocolError = (type: string): Error =>
   Object.assign(new KafkaJSProtocolError(new Error(`the broker says ${type}`)), { type })
 
 describe('what Kafka says about a record or about itself', () => {
-  it.each([
-    'MESSAGE_TOO_LARGE',
-    'RECORD_LIST_TOO_LARGE',
-    'INVALID_RECORD',
-    'INVALID_TIMESTAMP',
-    'UNSUPPORTED_FOR_MESSAGE_FORMAT',
-  ])('%s is a refused event: the same record would be refused for ever', (type) => {
-    const failure = kafkaFailure(protocolError(type))
-    expect(failure).toMatchObject({ code: 'EVENT_REFUSED', retryable: false })
-    expect(failure.message).toBe(`Kafka refuses the record (${type}): the broker says ${type}`)
-  })
+  it.each(['MESSAGE_TOO_LARGE', 'RECORD_LIST_TOO_LARGE', 'INVALID_RECORD', 'UNSUPPORTED_FOR_MESSAGE_FORMAT'])(
+    '%s is a refused event: the same record would be refused for ever',
+    (type) => {
+      const failure = kafkaFailure(protocolError(type))
+      expect(failure).toMatchObject({ code: 'EVENT_REFUSED', retryable: false })
+      expect(failure.message).toBe(`Kafka refuses the record (${type}): the broker says ${type}`)
+    },
+  )
 
   it.each([
     'NOT_ENOUGH_REPLICAS',
@@ -44,6 +41,8 @@ describe('what Kafka says about a record or about itself', () => {
     'UNKNOWN_TOPIC_OR_PARTITION',
     'INVALID_TOPIC_EXCEPTION',
     'POLICY_VIOLATION',
+    // the clock of the sender, not the event
+    'INVALID_TIMESTAMP',
   ])('%s is an outage: it is tried again for ever', (type) => {
     expect(kafkaFailure(protocolError(type))).toMatchObject({ code: 'BROKER_UNAVAILABLE', retryable: true })
   })

@@ -1,12 +1,12 @@
 import { Failure } from '@likewise/service'
 
-// The broker's answers about the record itself. All others are about the broker, the network or our rights: an
-// access rule that slipped, or a topic that was deleted, must not count against an event.
+// The broker's answers about the record itself. All others are about the broker, the network, our rights or our clock: an
+// access rule that slipped, a topic that was deleted, a sender a day ahead (INVALID_TIMESTAMP, where a topic keeps the
+// sender's time) must not count against an event.
 const refused = new Set([
   'MESSAGE_TOO_LARGE',
   'RECORD_LIST_TOO_LARGE',
   'INVALID_RECORD',
-  'INVALID_TIMESTAMP',
   'UNSUPPORTED_FOR_MESSAGE_FORMAT',
 ])
 

@@ -71,9 +71,10 @@ describe('ensureTopics', () => {
     const [one, two] = [plan(), plan({ partitions: 12 })]
     expect(await ensureTopics(options, [one, two])).toEqual([one.topic, two.topic])
     expect([await partitionsOf(one.topic), await partitionsOf(two.topic)]).toEqual([3, 12])
-    expect(await configOf(one.topic, ['cleanup.policy', 'retention.ms'])).toEqual({
+    expect(await configOf(one.topic, ['cleanup.policy', 'retention.ms', 'message.timestamp.type'])).toEqual({
       'cleanup.policy': 'delete',
       'retention.ms': '3600000',
+      'message.timestamp.type': 'LogAppendTime',
     })
   })
 

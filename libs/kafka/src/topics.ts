@@ -12,8 +12,9 @@ export interface TopicPlan {
 }
 
 /**
- * Creates the topics that are missing and leaves the others as they are: the key → partition map depends on the
- * number of partitions, so an existing topic with another number is refused, not changed.
+ * Creates the topics that are missing, with the broker's time as the time of their records, and leaves the
+ * others as they are: the key → partition map depends on the number of partitions, so an existing topic with another number
+ * is refused, not changed.
  *
  * @returns the names of the topics it made.
  */
@@ -44,6 +45,8 @@ export async function ensureTopics(options: KafkaOptions, plans: readonly TopicP
         configEntries: [
           { name: 'cleanup.policy', value: 'delete' },
           { name: 'retention.ms', value: String(plan.retentionMs) },
+          // Not the sender's clock: one that is behind would let Kafka take records away that nobody has read.
+          { name: 'message.timestamp.type', value: 'LogAppendTime' },
         ],
       })),
     })
