@@ -181,6 +181,23 @@ describe('a refused event', () => {
   })
 })
 
+describe('a discard', () => {
+  it('that is asked for while the event is on its way once more is not forgotten when that is refused', async () => {
+    refused.add('b1')
+    await write(['b1', 'b2'])
+    let meanwhile = async (): Promise<unknown> => undefined
+    start(async (events) => {
+      await meanwhile()
+      await broker(events)
+    })
+    await quiet()
+    meanwhile = () => discard(test.db, { selection: { partitionKey: 'b' }, actor }).catch(() => undefined)
+    await redrive(test.db, { selection: { partitionKey: 'b' }, actor })
+    await nothingParked()
+    expect(await statusOf()).toEqual({ b1: 'DISCARDED', b2: 'DISCARDED' })
+  })
+})
+
 describe('redrive and discard', () => {
   it('name the event that another one waits behind, and what is not there', async () => {
     refused.add('b1')

@@ -159,7 +159,8 @@ function movesOf(moved: {
     ), refused as (
       update catalog.outbox_parked as p
       set reason = parking.reason, detail = parking.detail, attempts = p.attempts + parking.attempts,
-          parked_at = now(), mark = null, marked_at = null
+          parked_at = now(), mark = case when p.mark = 'discard' then p.mark end,
+          marked_at = case when p.mark = 'discard' then p.marked_at end -- asked for while it was on its way
       from stepped cross join ${parkingRows(moved.refused)} where p.seq = parking.seq and p.shard = stepped.shard
     ), discarded as (
       update catalog.outbox_parked as p set resolved_at = now(), resolution = 'discarded'
