@@ -1,6 +1,14 @@
 import { type Queryable, sql } from '@likewise/database'
 import { Failure, type Logger } from '@likewise/service'
 import { newestCursors } from './cursors.ts'
+import type { OutboxMode } from './wal/slot.ts'
+
+export interface Checked {
+  /** How the outbox is published. */
+  readonly mode: OutboxMode
+  /** Where it has changed since the last call by any relay. */
+  readonly leftTimeline: number | null
+}
 
 /**
  * Makes sure that the cursors belong to this database. They hold snapshots, that is transaction ids of one cluster: in
@@ -9,24 +17,20 @@ import { newestCursors } from './cursors.ts'
  * far as the cursors', is refused until somebody has run `likewise outbox recover`.
  *
  * The first call writes the identity down. A promoted standby has the same identity, and its cursors came with its rows:
- * a new timeline is only noted. Rejects with OUTBOX_MISMATCH.
- *
- * @returns the timeline that was left, where it has changed since the last call by any relay.
+ * a new timeline is only noted. Rejects with OUTBOX_MISMATCH, and with DATABASE_UNAVAILABLE on a standby.
  */
-export async function checkIdentity(db: Queryable): Promise<{ leftTimeline: number | null }> {
-  // Around a failover a name may point to a standby for a while; asking it for the WAL's end would be refused for good.
-  const [server] = await db.query<{ isStandby: boolean }>(sql`select pg_is_in_recovery() as "isStandby"`)
-  if (server?.isStandby)
-    throw new Failure('DATABASE_UNAVAILABLE', 'PostgreSQL is a standby here; the relay waits.')
+export async function checkIdentity(db: Queryable): Promise<Checked> {
   const [found] = await db.query<{
+    isStandby: boolean
+    mode: OutboxMode
     here: string
     noted: string | null
     timeline: number
     notedTimeline: number | null
     isBehind: boolean
   }>(sql`
-    select (select system_identifier::text from pg_control_system()) as here, meta.system_identifier as noted,
-           ${timelineHere} as timeline, meta.timeline as "notedTimeline",
+    select pg_is_in_recovery() as "isStandby", meta.mode, (select system_identifier::text from pg_control_system()) as here, meta.system_identifier as noted,
+           case when not pg_is_in_recovery() then ${timelineHere} end as timeline, meta.timeline as "notedTimeline",
            exists (
              select from ${newestCursors} as newest
              where pg_snapshot_xmax(to_snapshot) > pg_snapshot_xmax(pg_current_snapshot())
@@ -34,12 +38,14 @@ export async function checkIdentity(db: Queryable): Promise<{ leftTimeline: numb
     from catalog.outbox_meta as meta`)
   if (!found)
     throw new Failure('DATABASE_NOT_MIGRATED', 'catalog.outbox_meta has no row: run npm run migrate.')
-  const { here, noted, timeline, notedTimeline, isBehind } = found
+  const { isStandby, mode, here, noted, timeline, notedTimeline, isBehind } = found
+  // Around a failover a name may point to a standby for a while.
+  if (isStandby) throw new Failure('DATABASE_UNAVAILABLE', 'PostgreSQL is a standby here; the relay waits.')
   if (noted !== null && noted !== here)
     throw mismatch(`its identity is ${here}, and the cursors were written in ${noted}`)
   if (isBehind) throw mismatch('its transaction ids have not got as far as those in the cursors')
   if (noted === null || notedTimeline !== timeline) await noteIdentity(db)
-  return { leftTimeline: notedTimeline !== null && notedTimeline !== timeline ? notedTimeline : null }
+  return { mode, leftTimeline: notedTimeline !== null && notedTimeline !== timeline ? notedTimeline : null }
 }
 
 /** Looks at it again and again, and says it once. */
@@ -47,19 +53,20 @@ export function watchIdentity(db: Queryable, log: Logger) {
   let fault: Failure | null = null
   return {
     fault: (): Failure | null => fault,
-    async isOurs(): Promise<boolean> {
+    /** @returns how the outbox is published, or null where it is not this cluster's. */
+    async look(): Promise<OutboxMode | null> {
       try {
-        const { leftTimeline } = await checkIdentity(db)
+        const { mode, leftTimeline } = await checkIdentity(db)
         if (leftTimeline !== null)
           log.warn({ leftTimeline }, 'a standby was promoted; the cursors came with it')
         if (fault !== null) log.info('the outbox belongs to this cluster again')
         fault = null
-        return true
+        return mode
       } catch (error) {
         if (!(error instanceof Failure && error.code === 'OUTBOX_MISMATCH')) throw error
         if (fault === null) log.error({ err: error }, 'nothing is published')
         fault = error
-        return false
+        return null
       }
     },
   }

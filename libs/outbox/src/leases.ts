@@ -5,7 +5,7 @@ import { watchIdentity } from './identity.ts'
 import { type LeaseTable, leaveRelays, releaseLeases, renewLeases, takeLeases } from './lease.ts'
 import { decideShare } from './share.ts'
 import type { RelayTelemetry } from './telemetry.ts'
-import { type OutboxMode, readMode } from './wal/slot.ts'
+import type { OutboxMode } from './wal/slot.ts'
 
 export interface HeldLease {
   readonly shard: number
@@ -42,9 +42,10 @@ export function buildLeases({ db, owner, leaseMs, log, telemetry, fail }: Leases
     // The clock starts before the statement does: the lease in the database can only end later than ours.
     const deadlineMs = performance.now() + leaseMs
     givenBack = new Set()
-    mode = await readMode(db)
+    const seen = await identity.look()
     // The cursors of another cluster would pass over rows: no lease then, until somebody has mended it.
-    const table = (await identity.isOurs()) ? await renewLeases(db, owner, leaseMs) : noLeases
+    const table = seen === null ? noLeases : await renewLeases(db, owner, leaseMs)
+    mode = seen ?? mode
     const { take, giveBack } = decideShare(owner, table, mode === 'poll' ? 'share' : reads ? 'all' : 'none')
     const taken = await takeLeases(db, owner, take, leaseMs)
     const mine = table.leases.filter((l) => l.owner === owner && !l.free && !givenBack.has(l.shard))

@@ -215,10 +215,10 @@ describe('an outbox that was restored into another cluster', () => {
   })
 
   it('is told from a promoted standby, which goes on by itself', async () => {
-    expect(await checkIdentity(test.db)).toEqual({ leftTimeline: null })
+    expect(await checkIdentity(test.db)).toMatchObject({ leftTimeline: null })
     await test.db.execute(sql`update catalog.outbox_meta set timeline = 41`)
-    expect(await checkIdentity(test.db)).toEqual({ leftTimeline: 41 })
-    expect(await checkIdentity(test.db)).toEqual({ leftTimeline: null })
+    expect(await checkIdentity(test.db)).toMatchObject({ leftTimeline: 41 })
+    expect(await checkIdentity(test.db)).toMatchObject({ leftTimeline: null })
   })
 })
 

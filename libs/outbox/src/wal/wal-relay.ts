@@ -83,7 +83,7 @@ export function buildWalRelay(options: WalRelayOptions) {
     moveMarked: (): Promise<void> => inTurn(moveMarked),
     async run(): Promise<void> {
       while (!stopping.aborted) {
-        if (leases.mode() === 'wal') await readUnlessRefused().catch(fail)
+        if (leases.mode() === 'wal' && leases.fault() === null) await readUnlessRefused().catch(fail)
         else fault = null
         await pause(lookMs, stopping)
       }
