@@ -39,9 +39,9 @@ describe('statements', () => {
     const [settings] = await db.query(sql`
       select current_setting('TimeZone') as zone, current_setting('statement_timeout') as statement,
         current_setting('lock_timeout') as lock, current_setting('idle_in_transaction_session_timeout') as idle,
-        current_setting('synchronous_commit') as durable, current_setting('application_name') as name`)
+        current_setting('synchronous_commit') as durable, current_setting('jit') as jit, current_setting('application_name') as name`)
     const limits = { statement: '1s', lock: '200ms', idle: '1s' }
-    expect(settings).toEqual({ zone: 'UTC', ...limits, durable: 'on', name: 'database-test' })
+    expect(settings).toEqual({ zone: 'UTC', ...limits, durable: 'on', jit: 'off', name: 'database-test' })
   })
 
   it('keep their limits when the URL has options of its own', async () => {

@@ -22,7 +22,7 @@ export const portVariables = {
 // it takes 192 instead of 260).
 // kafkajs 2.2.4 sets a negative timer at every connect, of which Node >= 24 warns (tulios/kafkajs#1751).
 const nodeFlags = [
-  '--max-semi-space-size=2',
+  `--max-semi-space-size=${process.env['SEMI'] ?? '8'}`,
   '--heap-growing-percent=50',
   '--disable-warning=TimeoutNegativeWarning',
 ]
@@ -83,7 +83,7 @@ export async function startService(options: {
     command: process.execPath,
     args: [...nodeFlags, main],
     cwd: workspaceRoot,
-    env: { ...options.env, ...plan.env, ...loopback, [variable]: String(plan.port) },
+    env: { MALLOC_ARENA_MAX: '1', ...options.env, ...plan.env, ...loopback, [variable]: String(plan.port) },
     logFile,
   })
   const url = `http://127.0.0.1:${String(plan.port)}`

@@ -30,8 +30,7 @@ const noLeases: LeaseTable = { leases: [], relays: [] }
 
 /** The leases one relay holds, kept alive by `run`. */
 export function buildLeases({ db, owner, leaseMs, log, telemetry, fail }: LeasesOptions) {
-  let held = new Map<number, HeldLease>()
-  let givingBack = new Set<number>()
+  let [held, givingBack] = [new Map<number, HeldLease>(), new Set<number>()]
   /** Given back while a renewal was under way: its answer is older than that. */
   let givenBack = new Set<number>()
   const identity = watchIdentity(db, log)

@@ -5,7 +5,7 @@ import { readMarkedShards } from './parked.ts'
 import { moveParked } from './redrive.ts'
 import type { RelayLimits } from './relay.ts'
 import { type ShardContext, publishWindow } from './shard.ts'
-import { isSmall, publishTogether } from './together.ts'
+import { buildTogether } from './together.ts'
 import { type OpenedWindow, nextWindows } from './window.ts'
 
 interface LoopOptions {
@@ -21,10 +21,11 @@ export function buildLoop({ context, wal, marks, waitFor }: LoopOptions) {
   const { db, owner, leases, limits, stopping } = context
   const pace = pacing(limits, stopping)
   const work = shardWork(context, waitFor, pace.hurry)
-  // Twelve of them fit a few pages together.
+  const together = buildTogether(context)
+  // Twelve of them are a few pages, and far from what one send may hold.
   const smallWindow = {
     rowsMax: Math.ceil(limits.pageRowsMax / 4),
-    bytesMax: Math.ceil(limits.pageBytesMax / 4),
+    bytesMax: Math.min(Math.ceil(limits.pageBytesMax / 4), 1_000_000),
   }
 
   async function poll(): Promise<number> {
@@ -45,13 +46,12 @@ export function buildLoop({ context, wal, marks, waitFor }: LoopOptions) {
 
   async function workOn(idle: readonly HeldLease[]): Promise<number> {
     const windows = await nextWindows(db, owner, idle, smallWindow)
-    const together = windows.filter((window) => isSmall(window) && !marks.has(window.shard))
-    const alone = windows.filter((window) => !together.includes(window))
-    if (together.length > 0) {
-      const shards = together.map(({ shard }) => shard)
-      work.begin(shards, async () => publishEach(await publishTogether(context, together)))
+    const small = windows.filter(together.mayGo)
+    if (small.length > 0) {
+      const shards = small.map(({ shard }) => shard)
+      work.begin(shards, async () => publishEach(await together.publish(small)))
     }
-    publishEach(alone)
+    publishEach(windows.filter((window) => !small.includes(window)))
     return windows.length
   }
 
@@ -65,7 +65,9 @@ export function buildLoop({ context, wal, marks, waitFor }: LoopOptions) {
     const idle = leases.usable().filter(({ shard }) => !work.busy.has(shard))
     for (const { shard } of idle.filter((lease) => marks.has(lease.shard))) {
       work.begin([shard], async () => {
-        if (await moveParked(context, shard)) marks.done(shard)
+        const isDone = await moveParked(context, shard)
+        if (isDone) marks.done(shard)
+        return isDone
       })
     }
   }
@@ -136,25 +138,28 @@ function shardWork(context: ShardContext, waitFor: (error: unknown) => void, fin
   const failuresOf = new Map<number, number>()
 
   /** The shards stay busy through their backoff: a page that cannot be settled must not be sent again at once. */
-  async function run(shards: readonly number[], work: () => Promise<void>): Promise<void> {
+  async function run(shards: readonly number[], work: () => Promise<unknown>): Promise<unknown> {
     try {
-      await work()
+      const done = await work()
       for (const shard of shards) failuresOf.delete(shard)
+      return done
     } catch (error) {
       waitFor(error)
       const attempt = Math.max(...shards.map((shard) => failuresOf.get(shard) ?? 0)) + 1
       for (const shard of shards) failuresOf.set(shard, attempt)
       await pause(backoffMs({ attempt, baseMs, capMs, random: Math.random }), context.stopping)
+      return undefined
     }
   }
 
   return {
     busy,
-    begin(shards: readonly number[], work: () => Promise<void>): void {
-      const running = run(shards, work).then(() => {
+    /** `work` says false where it could do nothing: the shards need no other look at once. */
+    begin(shards: readonly number[], work: () => Promise<unknown>): void {
+      const running = run(shards, work).then((done) => {
         // Unless the work has begun other work for the shard.
         for (const shard of shards) if (busy.get(shard) === running) busy.delete(shard)
-        finished()
+        if (done !== false) finished()
       })
       for (const shard of shards) busy.set(shard, running)
     },

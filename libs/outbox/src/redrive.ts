@@ -13,8 +13,9 @@ import { readCursor } from './window.ts'
  */
 export async function moveParked(context: ShardContext, shard: number): Promise<boolean> {
   const { db, log } = context
-  const cursor = holdCursor(context, await readCursor(db, shard))
-  if (cursor === null) return false
+  const epoch = context.leases.epochOf(shard)
+  if (epoch === undefined) return false
+  const cursor = holdCursor(context, await readCursor(db, shard), epoch)
   const keys = await readKeysToMove(db, shard)
   if (keys.length === 0) return true
   const dropMarked = { redriven: [], refused: [], discardMarked: true }

@@ -56,10 +56,12 @@ export interface Relay {
 
 /** Pages of different shards at a time: enough to keep a broker busy, and each costs memory. */
 const pagesMax = 3
+const turnMs = 500
 
 /**
  * Publishes the outbox in order, at least once, together with any number of other relays: each holds leases on a
- * share of the shards. Per shard: open a window → read a page → publish it → settle it.
+ * share of the shards. Per shard: open a window → read a page → publish it → settle it. Small windows are opened,
+ * published and settled together.
  */
 export function startRelay(options: RelayOptions): Relay {
   const { db, log } = options
@@ -88,7 +90,7 @@ export function startRelay(options: RelayOptions): Relay {
     telemetry,
     leases,
     stopping: stopping.signal,
-    turns: buildTurns(pagesMax),
+    turns: buildTurns(pagesMax, turnMs),
     isInterrupted: marks.has,
   }
 

@@ -81,7 +81,8 @@ async function rewind(
         insert into catalog.outbox_cursors (shard, n, from_snapshot, to_snapshot, last_seq, after_seq, epoch)
         select shard, n + 1, pg_current_snapshot(), pg_current_snapshot(), last_seq, last_seq, epoch
         from ${newestCursors} as newest
-        where pg_snapshot_xmax(to_snapshot) > pg_snapshot_xmax(pg_current_snapshot())`)
+        where pg_snapshot_xmax(to_snapshot) > pg_snapshot_xmax(pg_current_snapshot())
+        order by shard`)
       await tx.execute(sql`update catalog.outbox_positions set reset_at = null where reset_at is not null`)
       // Last: what is published already was told by the transaction ids as they are.
       await also(tx, counted)
@@ -145,6 +146,7 @@ async function setCursors(tx: Tx, shards: readonly Again[]): Promise<void> {
         as again(shard, snapshot, first_seq, last_seq, row_count)
       join catalog.outbox_leases as lease on lease.shard = again.shard
       join ${newestCursors} as newest on newest.shard = again.shard
+      order by again.shard -- as a relay's steps: whoever inserts the same rows waits, and does not deadlock
       on conflict do nothing
       returning shard::int as shard`)
     rest = rest.filter(({ shard }) => !set.some((done) => done.shard === shard))

@@ -38,8 +38,7 @@ export const refusalsMax = 3
  */
 export async function publishWindow(context: ShardContext, opened: OpenedWindow): Promise<void> {
   const { db, limits, turns } = context
-  const cursor = holdCursor(context, opened)
-  if (cursor === null) return
+  const cursor = holdCursor(context, opened, opened.epoch)
   const { shard } = opened
   const heldBack = opened.holdsBack ? await readHeldBack(db, [shard], opened) : nothingHeldBack()
   let rest: readonly OutboxEvent[] = []
@@ -72,14 +71,12 @@ export async function publishWindow(context: ShardContext, opened: OpenedWindow)
 export const nothingHeldBack = (): HeldBack => ({ keys: new Set(), discarded: new Set() })
 
 /**
- * A shard's cursor in the hands of the relay that holds its lease: each step is a compare-and-set, and one that fails
- * ends the work. @returns null without a lease.
+ * A shard's cursor in the hands of the relay that held its lease, of this epoch, when the cursor was read: each step is a
+ * compare-and-set, and one that fails ends the work.
  */
-export function holdCursor(context: ShardContext, opened: Window) {
+export function holdCursor(context: ShardContext, opened: Window, epoch: bigint) {
   const { db, leases, limits, log, telemetry, stopping } = context
   const { shard } = opened
-  const epoch = leases.epochOf(shard)
-  if (epoch === undefined) return null
   const holder: Holder = { owner: context.owner, epoch }
   let [window, isFenced] = [opened, false]
 

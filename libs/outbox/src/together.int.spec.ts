@@ -2,10 +2,11 @@ import { randomUUID } from 'node:crypto'
 import { sql } from '@likewise/database'
 import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
 import { shardOf } from '@likewise/events'
-import { Failure } from '@likewise/service'
+import { Failure, pause } from '@likewise/service'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import { type OutboxEvent, readPage } from './page.ts'
 import {
+  type TestRelay,
   type TestRelays,
   allPublished,
   buildRelays,
@@ -53,8 +54,8 @@ describe('small windows of several shards', () => {
   it('go out in one send, each shard in its order, and are settled', async () => {
     const names = numbered('one-', 10)
     await publishFirstWindows()
+    await startIdle()
     await writeTogether(test.db, names, byNumber)
-    relays.start({ limits: { pageRowsMax: 100 }, publish: noting() })
     await allPublished(test.db)
     expect(sends).toHaveLength(1)
     for (const key of keys) expect(relays.names(key)).toEqual(names.filter((name) => byNumber(name) === key))
@@ -62,16 +63,16 @@ describe('small windows of several shards', () => {
 
   it('are each sent alone where one is refused: it parks, the others flow (I4, I9)', async () => {
     await publishFirstWindows()
-    await writeTogether(test.db, numbered('some-', 10), byNumber)
-    relays.start({
-      limits: { pageRowsMax: 100 },
-      publish: noting((names) => {
-        if (names.includes('some-0003')) throw new Failure('EVENT_REFUSED', 'Kafka refuses: too large.')
-      }),
+    await startIdle((names) => {
+      if (names.includes('some-0003')) throw new Failure('EVENT_REFUSED', 'Kafka refuses: too large.')
     })
+    await writeTogether(test.db, numbered('some-', 10), byNumber)
     await until('one is parked', async () => (await parkedNames(test.db)).length > 0)
     await until('the others are out', () => relays.sent.length === 8)
     expect(await parkedNames(test.db)).toEqual(['some-0003', 'some-0008'])
+    const [first, ...later] = sends
+    expect(first).toHaveLength(10)
+    for (const names of later) expect(new Set(names.map(byNumber)).size).toBe(1)
     expect(new Set(relays.names())).toEqual(
       new Set(numbered('some-', 10).filter((name) => !/0003|0008/.test(name))),
     )
@@ -100,22 +101,46 @@ describe('small windows of several shards', () => {
   it('are settled but for the one whose lease was stolen meanwhile: that one goes out again, by its next owner', async () => {
     await publishFirstWindows()
     const names = numbered('thief-', 10)
-    await writeTogether(test.db, names, byNumber)
     let stolen = false
-    const relay = relays.start({
-      limits: { pageRowsMax: 100 },
-      publish: noting(async () => {
-        if (stolen) return
-        stolen = true
-        await test.db.execute(sql`
-          update catalog.outbox_leases set owner = ${randomUUID()}::uuid, epoch = epoch + 1, lease_until = now()
-          where shard = ${shardOf(keys[0]!)}::smallint`)
-      }),
+    const relay = await startIdle(async () => {
+      if (stolen) return
+      stolen = true
+      await test.db.execute(sql`
+        update catalog.outbox_leases set owner = ${randomUUID()}::uuid, epoch = epoch + 1, lease_until = now()
+        where shard = ${shardOf(keys[0]!)}::smallint`)
     })
+    await writeTogether(test.db, names, byNumber)
     await allPublished(test.db)
     expect(relays.names(keys[0])).toEqual(['thief-0000', 'thief-0005', 'thief-0000', 'thief-0005'])
     for (const key of keys.slice(1)) expect(relays.names(key)).toHaveLength(2)
     expect(await relay.counted('likewise_outbox_fenced_writes_total')).toBe(1)
+  })
+})
+
+describe('a shard whose broker is slow to answer', () => {
+  it('is left out for a while, and the others do not wait for it', async () => {
+    await publishFirstWindows()
+    const isSlow = (names: readonly string[]) => names.some((name) => byNumber(name) === keys[0])
+    let answer = (): void => undefined
+    let sendsHeld = 0
+    await startIdle(async (names) => {
+      if (!isSlow(names)) return
+      if (names.length > 2) return pause(700)
+      sendsHeld += 1
+      await new Promise<void>((resolve) => (answer = resolve))
+    })
+    await writeTogether(test.db, numbered('a-', 10), byNumber)
+    await allPublished(test.db)
+    await writeTogether(test.db, numbered('b-', 10), byNumber)
+    await until('the others are out', () => relays.sent.length === 18)
+    await until('the slow one is on its way', () => sendsHeld === 1)
+    await writeTogether(test.db, numbered('c-', 10), byNumber)
+    await until('the others are out again', () => relays.sent.length === 26)
+    answer()
+    await until('the slow one goes on', () => sendsHeld === 2)
+    answer()
+    await allPublished(test.db)
+    expect(relays.names(keys[0])).toEqual(['a-0000', 'a-0005', 'b-0000', 'b-0005', 'c-0000', 'c-0005'])
   })
 })
 
@@ -157,6 +182,14 @@ describe('a window that is opened', () => {
     expect(rows).toBeLessThanOrEqual(9) // from the server, at most double
   })
 })
+
+/** A relay that holds all shards and has looked at each of them. */
+async function startIdle(broker?: (names: string[]) => Promise<void> | void): Promise<TestRelay> {
+  const relay = relays.start({ limits: { pageRowsMax: 100 }, publish: noting(broker) })
+  await until('it holds all', () => relay.shards().length === 12)
+  await pause(200)
+  return relay
+}
 
 /** The first window of a shard begins before everything and is read page by page. */
 async function publishFirstWindows(): Promise<void> {

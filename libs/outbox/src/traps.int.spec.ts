@@ -41,13 +41,15 @@ afterEach(async () => {
 })
 
 const open = async (db: Queryable = test.db): Promise<OpenedWindow | undefined> =>
-  (await nextWindows(db, owner, [{ shard, epoch }]))[0]
+  (await nextWindows(db, owner, [{ shard, epoch }], { rowsMax: 1_000, bytesMax: 10_000_000 }))[0]
 
 /** Relays a page of what is visible now. @returns the names in order. */
 async function relayPage(): Promise<string[]> {
   const window = await open()
   if (window === undefined) return []
   const page = await readPage(test.db, window, window.afterSeq, limits)
+  // What a small window brings along is what its page holds.
+  if (window.events !== null) expect(window.events).toEqual(page)
   const settled = await settle(test.db, { owner, epoch }, window, { afterSeq: BigInt(page.at(-1)?.seq ?? 0) })
   expect(settled).not.toBeNull()
   return page.map(nameOf)

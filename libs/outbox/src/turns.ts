@@ -1,4 +1,4 @@
-/** How many pages of different shards are read and sent at a time. */
+/** Who reads and sends a page now. */
 export interface Turns {
   take(): Promise<Turn>
   /** Somebody waits for a turn. */
@@ -11,10 +11,11 @@ export interface Turn {
 }
 
 /**
- * Bounds the pages in memory, in the order of asking. A page whose send fails ends its turn and goes on trying without one: a
- * partition without a leader holds up no other.
+ * Lets `max` pages of different shards be read and sent at a time, in the order of asking, which keeps most of a backlog out
+ * of memory. A turn ends by itself after `limitMs`, and where its send fails: a partition that is slow or without a leader
+ * holds up no other. (Its page stays in memory, so the bound is a page or two of each shard.)
  */
-export function buildTurns(max: number): Turns {
+export function buildTurns(max: number, limitMs: number): Turns {
   let free = max
   const waiting: (() => void)[] = []
 
@@ -28,12 +29,13 @@ export function buildTurns(max: number): Turns {
       if (free > 0) free -= 1
       else await new Promise<void>((resolve) => waiting.push(resolve))
       let ended = false
-      return {
-        end: () => {
-          if (!ended) end()
-          ended = true
-        },
+      const endOnce = (): void => {
+        clearTimeout(timer)
+        if (!ended) end()
+        ended = true
       }
+      const timer = setTimeout(endOnce, limitMs)
+      return { end: endOnce }
     },
     areWanted: () => waiting.length > 0,
   }

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/glo
 import { type OutboxEvent, readPage } from './page.ts'
 import { nameOf, statuses as statusRows, takeAllShards, until, write as writeNamed } from './testing.ts'
 import { recordAttempt, settle } from './step.ts'
-import { type Window, isDone, nextWindows } from './window.ts'
+import { type OpenedWindow, type Window, isDone, nextWindows } from './window.ts'
 
 const key = '100'
 const shard = shardOf(key)
@@ -28,22 +28,30 @@ beforeEach(() => drain())
 const write = (tx: Queryable, name: string): Promise<void> => writeNamed(tx, [name], key)
 const namesOf = (events: readonly OutboxEvent[]): string[] => events.map(nameOf)
 
-async function open(): Promise<Window | null> {
-  return (await nextWindows(test.db, owner, [{ shard, epoch }]))[0] ?? null
+async function open(): Promise<OpenedWindow | null> {
+  const small = { rowsMax: limits.pageRowsMax, bytesMax: limits.pageBytesMax }
+  return (await nextWindows(test.db, owner, [{ shard, epoch }], small))[0] ?? null
 }
 
-/** Relays everything that is visible now. @returns the names in the order they would reach the broker. */
+/**
+ * Relays everything that is visible now. What a small window brings along must be what its pages hold, whatever the test has
+ * made of it. @returns the names in the order they would reach the broker. */
 async function drain(pageRowsMax = limits.pageRowsMax): Promise<string[]> {
   const names: string[] = []
   for (;;) {
-    let window = await open()
-    if (!window) return names
+    const opened = await open()
+    if (!opened) return names
+    const events: OutboxEvent[] = []
+    let window: Window | null = opened
     while (window && !isDone(window)) {
       const page = await readPage(test.db, window, window.afterSeq, { ...limits, pageRowsMax })
-      names.push(...namesOf(page))
+      events.push(...page)
       window = await settle(test.db, { owner, epoch }, window, { afterSeq: BigInt(page.at(-1)?.seq ?? 0) })
       expect(window).not.toBeNull()
     }
+    const isSmall = opened.rowCount <= BigInt(limits.pageRowsMax) && opened.fromSnapshot !== '1:1:'
+    expect(opened.events).toEqual(isSmall ? events : null)
+    names.push(...namesOf(events))
   }
 }
 

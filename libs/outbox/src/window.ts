@@ -20,7 +20,7 @@ export interface Window {
 /** A window to begin or to go on with. */
 export interface OpenedWindow extends Window {
   readonly epoch: bigint
-  /** Some of the shard's events are parked or were discarded. */
+  /** Some of the shard's events are parked, or some of the window's were discarded. */
   readonly holdsBack: boolean
   /** All that is left of a small window; null: it is to be read page by page. */
   readonly events: readonly OutboxEvent[] | null
@@ -39,7 +39,8 @@ export const windowColumns = sql`shard::int as shard, n, from_snapshot::text as 
 
 const holdsBack = sql`(
     exists (select from catalog.outbox_parked as p where p.shard = cursor.shard and p.resolved_at is null) or
-    exists (select from catalog.outbox_parked as p where p.shard = cursor.shard and p.resolution = 'discarded')
+    exists (select from catalog.outbox_parked as p where p.shard = cursor.shard and p.resolution = 'discarded'
+            and p.seq > cursor.after_seq and p.seq <= cursor.last_seq)
   ) as "holdsBack"`
 
 /** A shard's newest cursor. */
@@ -55,9 +56,10 @@ export async function readCursor(db: Queryable, shard: number): Promise<Window> 
  * The windows to work on: of each shard held, the one that is not finished yet, else the next one, opened here. Shards
  * without new rows get none.
  *
- * Opening: from = the stored `to`, to = this statement's own snapshot. The caller reads no page before this has
- * committed: its commit is flushed (synchronous_commit = on), hence so is every row it saw, even one written with
- * synchronous_commit = off.
+ * Opening: from = the stored `to`, to = this statement's own snapshot. Nothing of a window may be sent before its opening
+ * has committed: that commit is flushed (synchronous_commit = on), hence so is every row it saw, even one written with
+ * synchronous_commit = off. So `db` must not be a transaction; events that come along are handed over with the
+ * statement's end, which PostgreSQL tells after its commit.
  *
  * One statement, because several statements see several snapshots: rows that commit between them would lie inside
  * the window but outside its bounds, and be passed over. The lease (owner, epoch) is checked, and the insert of

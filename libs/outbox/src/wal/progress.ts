@@ -64,7 +64,7 @@ export async function stepCursorsTo(
     )
     insert into catalog.outbox_cursors (shard, n, from_snapshot, to_snapshot, last_seq, after_seq, owner, epoch)
     select shard, n + 1, ${snapshot}::pg_snapshot, ${snapshot}::pg_snapshot, last_seq, last_seq, holder, held_epoch
-    from newest
+    from newest order by shard
     on conflict do nothing
     returning shard::int as shard`)
   return rows.map(({ shard }) => shard).sort((a, b) => a - b)
