@@ -47,7 +47,7 @@ COPY --from=packages /likewise/sbom.cdx.json /
 FROM ${NODE_IMAGE} AS app
 ARG APP
 # Every app listens on 8080 of its container.
-ENV NODE_ENV=production \
+ENV NODE_ENV=production MALLOC_ARENA_MAX=1 \
     LIKE_API_HOST=0.0.0.0 LIKE_API_PORT=8080 \
     METRICS_API_HOST=0.0.0.0 METRICS_API_PORT=8080 \
     RELAY_HOST=0.0.0.0 RELAY_PORT=8080 \
@@ -63,4 +63,4 @@ EXPOSE 8080
 # Unhealthy after two minutes: an outage of a server is waited out, and `up --wait` gives up on what is unhealthy.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=12 CMD ["node", "/likewise/healthcheck.mjs"]
 # The flags keep garbage from piling up: docs/development.md, "Memory of a service".
-ENTRYPOINT ["node", "--max-semi-space-size=2", "--heap-growing-percent=50", "--disable-warning=TimeoutNegativeWarning", "dist/main.js"]
+ENTRYPOINT ["node", "--max-semi-space-size=8", "--heap-growing-percent=50", "--disable-warning=TimeoutNegativeWarning", "dist/main.js"]

@@ -16,13 +16,13 @@ export const portVariables = {
   'metrics-api': 'METRICS_API_PORT',
 } as const
 
-// A service idles at 115 MB and keeps little, but V8 lets garbage pile up to a multiple of what lives. To drain 100,000
-// events the relay took 237 MB with a young generation of 4 MB per semi-space (283 with 16, Node's own choice); with 2
-// and an old one that may grow by half between collections it takes 150, for 1.3 times the CPU time (Node 20; with 24
-// it takes 192 instead of 260).
+// A service idles at 100 MB and keeps little, but V8 lets garbage pile up to a multiple of what lives, and glibc gives each
+// of its threads an arena. With Node's own choice (16 MB per semi-space) the relay took 250 MB to drain 100,000 events. With
+// 8 MB, an old generation that may grow by half between collections, and one arena (MALLOC_ARENA_MAX=1, below) it takes
+// 140; 2 MB instead of 8 saved 10 MB and cost 1.2 times the CPU time, since kafkajs makes ten buffers for a record.
 // kafkajs 2.2.4 sets a negative timer at every connect, of which Node >= 24 warns (tulios/kafkajs#1751).
 const nodeFlags = [
-  `--max-semi-space-size=${process.env['SEMI'] ?? '8'}`,
+  '--max-semi-space-size=8',
   '--heap-growing-percent=50',
   '--disable-warning=TimeoutNegativeWarning',
 ]

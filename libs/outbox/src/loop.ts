@@ -100,7 +100,7 @@ export function buildLoop({ context, wal, marks, waitFor }: LoopOptions) {
 }
 
 // A person waits for it, but a query on every poll would cost more than it is worth.
-const marksEveryMs = 1_000
+const marksEveryMs = 2_000
 
 export type Marks = ReturnType<typeof watchMarks>
 
