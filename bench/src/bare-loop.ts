@@ -1,6 +1,5 @@
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { topics } from '@likewise/events'
 import { type BatchOptions, handleBatch } from '@likewise/inbox'
 import { type IncomingBatch, subscribe } from '@likewise/kafka'
 import { workspaceRoot } from '@likewise/local-servers'
@@ -24,15 +23,18 @@ export async function loadEffect(): Promise<Effect> {
   return applyToProductMetrics
 }
 
-/** Everything on the topic, in the very batches a consumer gets. */
-export async function collectBatches(bed: Bed, records: number): Promise<IncomingBatch[]> {
+/** So many records of the topic, from its beginning, in the very batches a consumer gets. */
+export async function collectBatches(
+  bed: Bed,
+  { topic, group, records }: { topic: string; group: string; records: number },
+): Promise<IncomingBatch[]> {
   const batches: IncomingBatch[] = []
   let collected = 0
   let failed: { error: unknown } | undefined
   const subscriber = subscribe({
     ...bed.kafka,
-    groupId: 'bench-collector',
-    topic: topics.catalogEvents,
+    groupId: group,
+    topic,
     partitionsAtOnceMax: partitionsAtOnce,
     onBatch: (batch) => {
       batches.push(batch)

@@ -77,6 +77,14 @@ describe('ensureTopics', () => {
     })
   })
 
+  it('lets the broker stamp the records of a topic that is planned so, and of no other', async () => {
+    const [stamped, other] = [plan({ stampedByBroker: true }), plan()]
+    await ensureTopics(options, [stamped, other])
+    const typeOf = (topic: string) => configOf(topic, ['message.timestamp.type'])
+    expect(await typeOf(stamped.topic)).toEqual({ 'message.timestamp.type': 'LogAppendTime' })
+    expect(await typeOf(other.topic)).toEqual({ 'message.timestamp.type': 'CreateTime' })
+  })
+
   it('leaves a topic that is there as it is, and makes only the others', async () => {
     const [there, missing] = [plan(), plan()]
     await ensureTopics(options, [there])

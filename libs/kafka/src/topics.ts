@@ -9,6 +9,11 @@ export interface TopicPlan {
   /** The broker's default where it is left out: what somebody with several brokers has set there is meant. */
   replicationFactor?: number
   retentionMs: number
+  /**
+   * A record's time is when the broker appended it, not when its producer made it: for measuring. Brokers give the
+   * producer's time unless told.
+   */
+  stampedByBroker?: boolean
 }
 
 /**
@@ -44,6 +49,7 @@ export async function ensureTopics(options: KafkaOptions, plans: readonly TopicP
         configEntries: [
           { name: 'cleanup.policy', value: 'delete' },
           { name: 'retention.ms', value: String(plan.retentionMs) },
+          ...(plan.stampedByBroker ? [{ name: 'message.timestamp.type', value: 'LogAppendTime' }] : []),
         ],
       })),
     })

@@ -1,0 +1,101 @@
+import { type Database, connectDatabase, sql } from '@likewise/database'
+import { topics } from '@likewise/events'
+import { pause } from '@likewise/service'
+import type { Arguments } from './arguments.ts'
+import type { Bed } from './bed.ts'
+import { drainLine } from './drain.ts'
+import { emptyOutbox } from './outbox-seed.ts'
+import { type Part, partOf } from './report.ts'
+import { drainToTopic } from './topic-watch.ts'
+import { enqueueLike, writeEvents } from './writer.ts'
+
+const defaultMinutes = 1
+const longMinutes = 10
+const perSecond = 200
+const writerSeconds = 10
+/** The one that stays, those of the last ten seconds, and a few that are about to go. */
+const connections = 1 + writerSeconds + 4
+const limitMs = 600_000
+
+/** How fast a backlog is published while a transaction that has written stays open, in turns with the free relay. */
+export async function benchHeldXmin(bed: Bed, { slowRepeats, long }: Arguments): Promise<Part[]> {
+  const minutes = long ? longMinutes : defaultMinutes
+  bed.tell(
+    `relay.heldXmin: a transaction that has enqueued stays open, and each second another begins that commits after ` +
+      `${String(writerSeconds)} s; under them a relay works for ${String(minutes)} min at ${String(perSecond)} events/s, and its ` +
+      "dead rows stay; then a backlog as in relay.drain, timed by the topic's ends. The limit is without such writers.",
+  )
+  const [held, free]: [number[], number[]] = [[], []]
+  for (let i = 1; i <= slowRepeats; i += 1) {
+    await emptyOutbox(bed.catalog)
+    const limit = await drainToTopic(bed)
+    await emptyOutbox(bed.catalog)
+    const drain = await withOpenWriters(bed, async () => {
+      await bed.withService('outbox-relay', {}, () =>
+        writeEvents(bed.catalog, {
+          ...{ topic: topics.catalogEvents, perSecond, seconds: minutes * 60, stopping: bed.stopping },
+        }),
+      )
+      bed.tell(`  ${String(await countDeadRows(bed.catalog))} dead rows in the tables of the relay`)
+      return drainToTopic(bed, limitMs)
+    })
+    free.push(limit.perSecond)
+    held.push(drain.perSecond)
+    const name = `held ${String(i)}/${String(slowRepeats)}`
+    bed.tell(`${drainLine(name, drain)}; free ${limit.perSecond.toFixed(0)}/s`)
+  }
+  return [partOf('relay.heldXmin', '1/s', held, { name: 'the relay without open writers', repeats: free })]
+}
+
+/** Runs `work` beside open transactions, which commit when it is done. */
+async function withOpenWriters<T>(bed: Bed, work: () => Promise<T>): Promise<T> {
+  const ending = new AbortController()
+  const db = connectDatabase({
+    url: bed.catalogUrl,
+    poolSizeMax: connections,
+    connectTimeoutMs: 5_000,
+    statementTimeoutMs: 0, // or the server would end a transaction that lies idle
+    applicationName: 'likewise-bench-writers',
+  })
+  try {
+    const writers = runWriters(db, ending.signal)
+    const failed = writers.then(() => new Promise<never>(() => undefined)) // never resolves before `work`
+    try {
+      return await Promise.race([work(), failed])
+    } finally {
+      ending.abort()
+      await writers.catch(() => undefined)
+    }
+  } finally {
+    await db.stop()
+  }
+}
+
+async function runWriters(db: Database, ending: AbortSignal): Promise<void> {
+  const failed = new AbortController()
+  const over = AbortSignal.any([ending, failed.signal])
+  const write = (i: number, forMs: number) =>
+    db
+      .tx(async (tx) => {
+        await enqueueLike(tx, topics.catalogEvents, i)
+        await pause(forMs, over)
+      })
+      .catch((error: unknown) => {
+        failed.abort()
+        throw error
+      })
+  const open = [write(0, 2 ** 31 - 1)]
+  for (let i = 1; !over.aborted; i += 1) {
+    open.push(write(i, writerSeconds * 1000))
+    await pause(1_000, over)
+  }
+  await Promise.all(open)
+}
+
+/** As the statistics have it: all tables but the events, from which nothing is deleted. */
+async function countDeadRows(db: Database): Promise<number> {
+  const [row] = await db.query<{ dead: number }>(sql`
+    select sum(n_dead_tup)::float8 as dead from pg_stat_user_tables
+    where schemaname = 'catalog' and relname in ('outbox_cursors', 'outbox_leases', 'outbox_relays', 'outbox_positions')`)
+  return row?.dead ?? 0
+}
