@@ -3,7 +3,7 @@ import { pathToFileURL } from 'node:url'
 import { type BatchOptions, handleBatch } from '@likewise/inbox'
 import { type IncomingBatch, subscribe } from '@likewise/kafka'
 import { workspaceRoot } from '@likewise/local-servers'
-import { pause } from '@likewise/service'
+import { buildLogger, pause } from '@likewise/service'
 import type { Bed } from './bed.ts'
 
 type Effect = BatchOptions['work']
@@ -13,6 +13,8 @@ const partitionsAtOnce = 3
 const dayMs = 86_400_000
 const horizon = { dedupHorizonMs: 30 * dayMs, futureMaxMs: dayMs }
 const collectLimitMs = 60_000
+/** The first group of a broker starts again while its offsets get their topic: nothing to warn of. */
+const collectorLog = buildLogger({ service: 'bench', level: 'error' })
 
 /** The consumer's own effect, from its own build: a copy here would not stay the same statement. */
 export async function loadEffect(): Promise<Effect> {
@@ -33,6 +35,7 @@ export async function collectBatches(
   let failed: { error: unknown } | undefined
   const subscriber = subscribe({
     ...bed.kafka,
+    log: collectorLog,
     groupId: group,
     topic,
     partitionsAtOnceMax: partitionsAtOnce,

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { type Database, connectDatabase, sql } from '@likewise/database'
 import { topics } from '@likewise/events'
 import { pause } from '@likewise/service'
@@ -16,6 +17,9 @@ const writerSeconds = 10
 /** The one that stays, those of the last ten seconds, and a few that are about to go. */
 const connections = 1 + writerSeconds + 4
 const limitMs = 600_000
+const applicationName = 'likewise-bench-writers'
+/** The longest a timer can be: it is ended by its signal. */
+const longestMs = 2 ** 31 - 1
 
 /** How fast a backlog is published while a transaction that has written stays open, in turns with the free relay. */
 export async function benchHeldXmin(bed: Bed, { slowRepeats, long }: Arguments): Promise<Part[]> {
@@ -36,7 +40,7 @@ export async function benchHeldXmin(bed: Bed, { slowRepeats, long }: Arguments):
           ...{ topic: topics.catalogEvents, perSecond, seconds: minutes * 60, stopping: bed.stopping },
         }),
       )
-      bed.tell(`  ${String(await countDeadRows(bed.catalog))} dead rows in the tables of the relay`)
+      bed.tell(`  ${await readHeld(bed.catalog)}`)
       return drainToTopic(bed, limitMs)
     })
     free.push(limit.perSecond)
@@ -55,7 +59,7 @@ async function withOpenWriters<T>(bed: Bed, work: () => Promise<T>): Promise<T> 
     poolSizeMax: connections,
     connectTimeoutMs: 5_000,
     statementTimeoutMs: 0, // or the server would end a transaction that lies idle
-    applicationName: 'likewise-bench-writers',
+    applicationName,
   })
   try {
     const writers = runWriters(db, ending.signal)
@@ -74,17 +78,18 @@ async function withOpenWriters<T>(bed: Bed, work: () => Promise<T>): Promise<T> 
 async function runWriters(db: Database, ending: AbortSignal): Promise<void> {
   const failed = new AbortController()
   const over = AbortSignal.any([ending, failed.signal])
-  const write = (i: number, forMs: number) =>
-    db
-      .tx(async (tx) => {
-        await enqueueLike(tx, topics.catalogEvents, i)
-        await pause(forMs, over)
-      })
-      .catch((error: unknown) => {
-        failed.abort()
-        throw error
-      })
-  const open = [write(0, 2 ** 31 - 1)]
+  setMaxListeners(connections + 1, over) // one for each that is open, and the loop's
+  const write = (i: number, forMs: number) => {
+    const written = db.tx(async (tx) => {
+      await enqueueLike(tx, topics.catalogEvents, i)
+      await pause(forMs, over)
+    })
+    written.catch(() => {
+      failed.abort() // thrown below, when all are over
+    })
+    return written
+  }
+  const open = [write(0, longestMs)]
   for (let i = 1; !over.aborted; i += 1) {
     open.push(write(i, writerSeconds * 1000))
     await pause(1_000, over)
@@ -92,10 +97,14 @@ async function runWriters(db: Database, ending: AbortSignal): Promise<void> {
   await Promise.all(open)
 }
 
-/** As the statistics have it: all tables but the events, from which nothing is deleted. */
-async function countDeadRows(db: Database): Promise<number> {
-  const [row] = await db.query<{ dead: number }>(sql`
-    select sum(n_dead_tup)::float8 as dead from pg_stat_user_tables
+/** What is held when the backlog begins. Dead rows as the statistics have them, of all tables from which rows are deleted. */
+async function readHeld(db: Database): Promise<string> {
+  const [row] = await db.query<{ open: number; rows: number; dead: number }>(sql`
+    select (select count(*)::int from pg_stat_activity
+            where application_name = ${applicationName} and backend_xid is not null) as open,
+           sum(n_live_tup)::float8 as rows, sum(n_dead_tup)::float8 as dead
+    from pg_stat_user_tables
     where schemaname = 'catalog' and relname in ('outbox_cursors', 'outbox_leases', 'outbox_relays', 'outbox_positions')`)
-  return row?.dead ?? 0
+  const { open, rows, dead } = row ?? { open: 0, rows: 0, dead: 0 }
+  return `${String(open)} transactions are open; the relay's tables have ${String(rows)} rows and ${String(dead)} dead ones`
 }
