@@ -2,13 +2,12 @@ import { describe, expect, it } from '@jest/globals'
 import { readArguments, relayParts } from './arguments.ts'
 
 describe('the arguments of a benchmark', () => {
-  it('mean everything where none are given: three repeats, one of what takes minutes', () => {
+  it('mean everything where none are given: three times', () => {
     expect(readArguments([])).toEqual({
       areas: ['relay', 'consumer', 'e2e'],
       relayParts,
       peers: [],
       repeats: 3,
-      slowRepeats: 1,
       long: false,
       jsonFile: undefined,
     })
@@ -27,7 +26,6 @@ describe('the arguments of a benchmark', () => {
   it('repeat everything as often as told', () => {
     expect(readArguments(['relay', '--repeats', '2', '--long', '--json', 'out.json'])).toMatchObject({
       repeats: 2,
-      slowRepeats: 2,
       long: true,
       jsonFile: 'out.json',
     })

@@ -18,8 +18,6 @@ export interface Arguments {
   relayParts: readonly RelayPart[]
   peers: readonly Peer[]
   repeats: number
-  /** Of what takes minutes each time: once, unless `--repeats` says so. */
-  slowRepeats: number
   /** Ten times the load of what shows itself only with time: minutes of a held snapshot, rows that were retained. */
   long: boolean
   jsonFile: string | undefined
@@ -28,7 +26,6 @@ export interface Arguments {
 const usage =
   'npm run bench [-- [relay] [consumer] [e2e] [--peer debezium] [--long] [--repeats 3] [--json FILE]]; parts of the ' +
   `relay alone: ${relayParts.map((part) => `relay.${part}`).join(' ')}`
-const defaultRepeats = 3
 const repeatsMax = 20
 
 /** Pure. Throws CONFIG_INVALID with the usage. */
@@ -47,8 +44,10 @@ export function readArguments(args: readonly string[]): Arguments {
   }
   const beside = peers.filter((peer) => values.peer.includes(peer))
   return {
-    ...{ areas: wanted, relayParts: parts, peers: beside },
-    ...readRepeats(values.repeats),
+    areas: wanted,
+    relayParts: parts,
+    peers: beside,
+    repeats: readRepeats(values.repeats),
     long: values.long,
     jsonFile: values.json,
   }
@@ -56,13 +55,12 @@ export function readArguments(args: readonly string[]): Arguments {
 
 const nameOf = (part: RelayPart): string => `relay.${part}`
 
-function readRepeats(given: string | undefined): Pick<Arguments, 'repeats' | 'slowRepeats'> {
-  if (given === undefined) return { repeats: defaultRepeats, slowRepeats: 1 }
+function readRepeats(given: string): number {
   const repeats = Number(given)
   if (!Number.isInteger(repeats) || repeats < 1 || repeats > repeatsMax) {
     throw invalid(`--repeats is ${JSON.stringify(given)}; it must be 1 to ${String(repeatsMax)}.`)
   }
-  return { repeats, slowRepeats: repeats }
+  return repeats
 }
 
 function parsed(args: readonly string[]) {
@@ -74,7 +72,7 @@ function parsed(args: readonly string[]) {
         json: { type: 'string' },
         long: { type: 'boolean', default: false },
         peer: { type: 'string', multiple: true, default: [] },
-        repeats: { type: 'string' },
+        repeats: { type: 'string', default: '3' },
       },
     })
   } catch (error) {

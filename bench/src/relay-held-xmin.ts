@@ -21,33 +21,33 @@ const applicationName = 'likewise-bench-writers'
 /** The longest a timer can be: it is ended by its signal. */
 const longestMs = 2 ** 31 - 1
 
-/** How fast a backlog is published while a transaction that has written stays open, in turns with the free relay. */
-export async function benchHeldXmin(bed: Bed, { slowRepeats, long }: Arguments): Promise<Part[]> {
+/** How fast a backlog is published while a transaction that has written stays open, beside the free relay before and after. */
+export async function benchHeldXmin(bed: Bed, { repeats, long }: Arguments): Promise<Part[]> {
   const minutes = long ? longMinutes : defaultMinutes
   bed.tell(
     `relay.heldXmin: a transaction that has enqueued stays open, and each second another begins that commits after ` +
       `${String(writerSeconds)} s; under them a relay works for ${String(minutes)} min at ${String(perSecond)} events/s, and its ` +
-      "dead rows stay; then a backlog as in relay.drain, timed by the topic's ends. The limit is without such writers.",
+      "dead rows stay; then backlogs as in relay.drain, timed by the topic's ends. The limit is without such writers.",
   )
   const [held, free]: [number[], number[]] = [[], []]
-  for (let i = 1; i <= slowRepeats; i += 1) {
-    await emptyOutbox(bed.catalog)
-    const limit = await drainToTopic(bed)
-    await emptyOutbox(bed.catalog)
-    const drain = await withOpenWriters(bed, async () => {
-      await bed.withService('outbox-relay', {}, () =>
-        writeEvents(bed.catalog, {
-          ...{ topic: topics.catalogEvents, perSecond, seconds: minutes * 60, stopping: bed.stopping },
-        }),
-      )
-      bed.tell(`  ${await readHeld(bed.catalog)}`)
-      return drainToTopic(bed, limitMs)
-    })
-    free.push(limit.perSecond)
-    held.push(drain.perSecond)
-    const name = `held ${String(i)}/${String(slowRepeats)}`
-    bed.tell(`${drainLine(name, drain)}; free ${limit.perSecond.toFixed(0)}/s`)
+  const drain = async (name: string, rates: number[]) => {
+    const measured = await drainToTopic(bed, limitMs)
+    rates.push(measured.perSecond)
+    bed.tell(drainLine(`${name} ${String(rates.length)}/${String(repeats)}`, measured))
   }
+  await drain('free', free)
+  await emptyOutbox(bed.catalog)
+  await withOpenWriters(bed, async () => {
+    await bed.withService('outbox-relay', {}, () =>
+      writeEvents(bed.catalog, {
+        ...{ topic: topics.catalogEvents, perSecond, seconds: minutes * 60, stopping: bed.stopping },
+      }),
+    )
+    bed.tell(`  ${await readHeld(bed.catalog)}`)
+    while (held.length < repeats) await drain('held', held)
+  })
+  await emptyOutbox(bed.catalog)
+  while (free.length < repeats) await drain('free', free)
   return [partOf('relay.heldXmin', '1/s', held, { name: 'the relay without open writers', repeats: free })]
 }
 

@@ -1,7 +1,7 @@
 import { type Database, connectDatabase, sql } from '@likewise/database'
 import type { Arguments } from './arguments.ts'
 import type { Bed } from './bed.ts'
-import { type Drain, drainLine } from './drain.ts'
+import { drainLine } from './drain.ts'
 import { backlogEvents, emptyOutbox, markPublished, seedBacklog } from './outbox-seed.ts'
 import { drainBacklog } from './relay-drain.ts'
 import { type Part, partOf } from './report.ts'
@@ -11,29 +11,29 @@ const longRows = 10_000_000
 const rowsPerTransaction = 100_000
 
 /** How fast a backlog is published behind rows that are published and retained, beside an empty outbox. */
-export async function benchRetained(bed: Bed, { slowRepeats, long }: Arguments): Promise<Part[]> {
+export async function benchRetained(bed: Bed, { repeats, long }: Arguments): Promise<Part[]> {
   const rows = long ? longRows : defaultRows
   bed.tell(
     `relay.retained: a backlog of ${String(backlogEvents)} events behind ${String(rows)} that were published and are retained ` +
       'in the outbox, vacuumed and analysed; timed as relay.drain. The limit is the same with an empty outbox.',
   )
-  const [behind, empty]: [Drain[], number[]] = [[], []]
-  for (let i = 1; i <= slowRepeats; i += 1) {
-    await emptyOutbox(bed.catalog)
-    const { perSecond } = await drainBacklog(bed)
-    empty.push(perSecond)
-    bed.tell(`  empty ${String(i)}/${String(slowRepeats)}  ${perSecond.toFixed(0)}/s`)
+  const [behind, empty]: [number[], number[]] = [[], []]
+  const drain = async (name: string, rates: number[]) => {
+    const measured = await drainBacklog(bed)
+    rates.push(measured.perSecond)
+    bed.tell(drainLine(`${name} ${String(rates.length)}/${String(repeats)}`, measured))
   }
+  const drainEmpty = async () => {
+    await emptyOutbox(bed.catalog)
+    await drain('empty', empty)
+  }
+  await drainEmpty()
   await emptyOutbox(bed.catalog)
   await retain(bed, rows)
-  for (let i = 1; i <= slowRepeats; i += 1) {
-    const drain = await drainBacklog(bed)
-    behind.push(drain)
-    bed.tell(drainLine(`retained ${String(i)}/${String(slowRepeats)}`, drain))
-  }
+  while (behind.length < repeats) await drain('retained', behind)
+  while (empty.length < repeats) await drainEmpty()
   await emptyOutbox(bed.catalog)
-  const rates = behind.map(({ perSecond }) => perSecond)
-  return [partOf('relay.retained', '1/s', rates, { name: 'the relay, empty outbox', repeats: empty })]
+  return [partOf('relay.retained', '1/s', behind, { name: 'the relay, empty outbox', repeats: empty })]
 }
 
 async function retain(bed: Bed, rows: number): Promise<void> {
