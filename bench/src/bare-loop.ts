@@ -1,10 +1,9 @@
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { topics } from '@likewise/events'
 import { type BatchOptions, handleBatch } from '@likewise/inbox'
 import { type IncomingBatch, subscribe } from '@likewise/kafka'
 import { workspaceRoot } from '@likewise/local-servers'
-import { pause } from '@likewise/service'
+import { buildLogger, pause } from '@likewise/service'
 import type { Bed } from './bed.ts'
 
 type Effect = BatchOptions['work']
@@ -14,6 +13,8 @@ const partitionsAtOnce = 3
 const dayMs = 86_400_000
 const horizon = { dedupHorizonMs: 30 * dayMs, futureMaxMs: dayMs }
 const collectLimitMs = 60_000
+/** The first group of a broker starts again while its offsets get their topic: nothing to warn of. */
+const collectorLog = buildLogger({ service: 'bench', level: 'error' })
 
 /** The consumer's own effect, from its own build: a copy here would not stay the same statement. */
 export async function loadEffect(): Promise<Effect> {
@@ -24,15 +25,19 @@ export async function loadEffect(): Promise<Effect> {
   return applyToProductMetrics
 }
 
-/** Everything on the topic, in the very batches a consumer gets. */
-export async function collectBatches(bed: Bed, records: number): Promise<IncomingBatch[]> {
+/** So many records of the topic, from its beginning, in the very batches a consumer gets. */
+export async function collectBatches(
+  bed: Bed,
+  { topic, group, records }: { topic: string; group: string; records: number },
+): Promise<IncomingBatch[]> {
   const batches: IncomingBatch[] = []
   let collected = 0
   let failed: { error: unknown } | undefined
   const subscriber = subscribe({
     ...bed.kafka,
-    groupId: 'bench-collector',
-    topic: topics.catalogEvents,
+    log: collectorLog,
+    groupId: group,
+    topic,
     partitionsAtOnceMax: partitionsAtOnce,
     onBatch: (batch) => {
       batches.push(batch)

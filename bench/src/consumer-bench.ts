@@ -18,7 +18,11 @@ export async function benchConsumer(bed: Bed, repeats: number): Promise<Part[]> 
   )
   const records = await fillTopic(bed)
   const work = await loadEffect()
-  const batches = await collectBatches(bed, records)
+  const batches = await collectBatches(bed, {
+    topic: topics.catalogEvents,
+    group: 'bench-collector',
+    records,
+  })
   const perBatch = Math.round(records / batches.length)
   bed.tell(
     `  limit: handleBatch over the same ${String(batches.length)} batches (${String(perBatch)} records on average)`,

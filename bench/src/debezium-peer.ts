@@ -2,14 +2,11 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { randomBytes } from 'node:crypto'
 import { sql } from '@likewise/database'
-import { topics } from '@likewise/events'
-import { readTopicEnds } from '@likewise/kafka'
 import { type Debezium, startDebezium, until } from '@likewise/local-servers'
 import type { Bed } from './bed.ts'
-import { type Drain, drainOf, watchDrain } from './drain.ts'
+import type { Drain } from './drain.ts'
+import { countRecords, watchTopic } from './topic-watch.ts'
 
-/** Each look at the topic opens a connection; more of them would take CPU time from what is measured. */
-const lookEveryMs = 200
 const readyMs = 60_000
 
 /** Debezium beside the relay: it drains from the WAL the very rows that the relay has drained from the table. */
@@ -32,17 +29,7 @@ export async function prepareDebezium(bed: Bed): Promise<DebeziumPeer> {
   return {
     async drain(events) {
       const before = await countRecords(bed)
-      return withDebezium(bed, slot, async ({ process }) => {
-        const { first, last } = await watchDrain({
-          pid: process.pid,
-          stopping: bed.stopping,
-          everyMs: lookEveryMs,
-          read: async () => (await countRecords(bed)) - before,
-          hasBegun: (sent) => sent > 0,
-          isDone: (sent) => sent >= events,
-        })
-        return drainOf({ first, last, events: last.progress - first.progress })
-      })
+      return withDebezium(bed, slot, ({ process }) => watchTopic(bed, { pid: process.pid, before, events }))
     },
   }
 }
@@ -74,9 +61,4 @@ async function isActive(bed: Bed, slot: string): Promise<boolean> {
     sql`select active from pg_replication_slots where slot_name = ${slot}`,
   )
   return rows[0]?.active ?? false
-}
-
-async function countRecords(bed: Bed): Promise<number> {
-  const ends = await readTopicEnds(bed.kafka, topics.catalogEvents)
-  return ends.reduce((sum, { end }) => sum + Number(end), 0)
 }

@@ -18,7 +18,7 @@ export interface Drain {
 // Often enough that the first and the last reading are off by far less than 1 % of a drain of some seconds.
 const defaultEveryMs = 15
 // 100,000 events at a tenth of the goal.
-const limitMs = 120_000
+const defaultLimitMs = 120_000
 
 /**
  * Watches a process work off what waits, by `read` (a cheap look at its progress), until `isDone`. @returns the first
@@ -29,11 +29,20 @@ export async function watchDrain<P>(options: {
   stopping: AbortSignal
   /** Between two readings, where `read` is not cheap. */
   everyMs?: number
+  limitMs?: number
   read: () => Promise<P>
   hasBegun: (progress: P) => boolean
   isDone: (progress: P) => boolean
 }): Promise<{ first: Sample & { progress: P }; last: Sample & { progress: P } }> {
-  const { pid, stopping, read, hasBegun, isDone, everyMs = defaultEveryMs } = options
+  const {
+    pid,
+    stopping,
+    read,
+    hasBegun,
+    isDone,
+    everyMs = defaultEveryMs,
+    limitMs = defaultLimitMs,
+  } = options
   const deadlineMs = performance.now() + limitMs
   let first: (Sample & { progress: P }) | undefined
   for (;;) {

@@ -3,7 +3,10 @@ import { LikeAdded, aggregateType, topics } from '@likewise/events'
 import { enqueueRows } from '@likewise/outbox'
 import { productCount } from './records.ts'
 
-const rowsPerTransaction = 10_000
+/** Of every part that drains one. */
+export const backlogEvents = 100_000
+
+const defaultRowsPerTransaction = 10_000
 
 export interface Backlog {
   readonly events: number
@@ -14,7 +17,11 @@ export interface Backlog {
 export type Cursors = ReadonlyMap<number, bigint>
 
 /** Leaves a backlog as likes would: the same columns as like-api writes, from SQL, in several transactions. */
-export async function seedBacklog(db: Database, events: number): Promise<Backlog> {
+export async function seedBacklog(
+  db: Database,
+  events: number,
+  rowsPerTransaction = defaultRowsPerTransaction,
+): Promise<Backlog> {
   const [before] = await db.query<{ seq: bigint }>(
     sql`select coalesce(max(seq), 0) + 1 as seq from catalog.outbox_events`,
   )
@@ -32,6 +39,23 @@ export const hasBegun = ({ shards }: Backlog, cursors: Cursors): boolean =>
 
 export const isPublished = ({ shards }: Backlog, cursors: Cursors): boolean =>
   shards.every(({ shard, lastSeq }) => (cursors.get(shard) ?? 0n) >= lastSeq)
+
+/**
+ * Steps every cursor to now, as if relays had published everything. No relay may run, and no writer: the rows of a
+ * transaction that is open would count as not published.
+ */
+export async function markPublished(db: Database): Promise<void> {
+  await db.execute(sql`
+    insert into catalog.outbox_cursors (shard, n, from_snapshot, to_snapshot, last_seq, after_seq, epoch)
+    select shard, max(n) + 1, pg_current_snapshot(), pg_current_snapshot(), 0, 0, 0
+    from catalog.outbox_cursors group by shard`)
+}
+
+/** An outbox as after a purge, whatever an earlier part has left. No relay may run. */
+export async function emptyOutbox(db: Database): Promise<void> {
+  await markPublished(db)
+  await db.execute(sql`truncate catalog.outbox_events`)
+}
 
 /** outbox_shard is worked out once per product: it is PL/pgSQL and would be most of the time. */
 async function insertRows(db: Database, first: number, last: number): Promise<void> {

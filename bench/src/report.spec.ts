@@ -73,6 +73,12 @@ describe('a report', () => {
     ])
   })
 
+  it('keeps three digits of a small share of a core', () => {
+    expect(tableOf([partOf('relay.idle', '%', [2.456, 1.2, 3])]).split('\n')[1]).toBe(
+      'relay.idle   2.46  %                               2.46 1.2 3',
+    )
+  })
+
   it('says under which conditions it was taken', () => {
     const text = conditionsOf({ machine, date: '2026-01-02T03:04:05Z', commit: 'abc1234' })
     for (const value of Object.values(machine)) expect(text).toContain(String(value))

@@ -12,7 +12,8 @@ export interface Part {
   readonly repeats: readonly number[]
 }
 
-export type Unit = '1/s' | 'ms' | 'MB' | 's'
+/** `%` is of one core. */
+export type Unit = '1/s' | 'ms' | 'MB' | 's' | '%'
 
 export interface Machine {
   readonly cpu: string
