@@ -55,9 +55,21 @@ const messageOf = (topic: string, { key, value, headers }: OutgoingRecord) => ({
   ...(key === null ? {} : { key: Buffer.from(key) }),
   value: typeof value === 'string' ? Buffer.from(value) : value,
   headers: new Map(
-    Object.entries(headers).map(([name, text]) => [Buffer.from(name), Buffer.from(text)] as const),
+    Object.entries(headers).map(([name, text]) => [nameBytes(name), Buffer.from(text)] as const),
   ),
 })
+
+const knownNamesMax = 100
+const knownNames = new Map<string, Buffer>()
+
+/** Nearly all records have the same header names. */
+function nameBytes(name: string): Buffer {
+  const known = knownNames.get(name)
+  if (known !== undefined) return known
+  const bytes = Buffer.from(name)
+  if (knownNames.size < knownNamesMax) knownNames.set(name, bytes)
+  return bytes
+}
 
 /** Its own default keeps the sign bit, so most keys would change their partition (platformatic/kafka#121). */
 function buildPartitioner(): Partitioner<Buffer | undefined, Buffer | null, Buffer, Buffer> {

@@ -3,8 +3,6 @@ import { type ShardContext, counting } from './shard.ts'
 import { settleWhole } from './step.ts'
 import type { OpenedWindow } from './window.ts'
 
-export type Together = ReturnType<typeof buildTogether>
-
 /** A send of several shards is as slow as the slowest of their brokers: beyond this, each of them goes alone for a while. */
 const slowMs = 500
 const aloneMs = 10_000
