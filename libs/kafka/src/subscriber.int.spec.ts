@@ -275,7 +275,9 @@ describe('a record', () => {
       [3n, 'x', Buffer.from('3')],
     ])
     expect(records[1]?.headers).toEqual({ raw: bytes, two: [Buffer.from('1'), bytes] })
-    expect(records[2]).toMatchObject({ headers: { empty: Buffer.alloc(0) }, timeMs: 1700000000123 })
+    expect(records[2]?.headers).toEqual({ empty: Buffer.alloc(0) })
+    // the broker's time, whatever the sender says (ensureTopics)
+    expect(Math.abs((records[2]?.timeMs ?? 0) - Date.now())).toBeLessThan(600_000)
     expect(Object.entries(records[3]!.headers)).toEqual([
       ['constructor', Buffer.from('c')],
       ['toString', Buffer.from('t')],

@@ -42,29 +42,53 @@ export async function publishWindow(context: ShardContext, opened: OpenedWindow)
   const { shard } = opened
   const heldBack = opened.holdsBack ? await readHeldBack(db, [shard], opened) : nothingHeldBack()
   let rest: readonly OutboxEvent[] = []
-  let ahead: Promise<OutboxEvent[]> | null = null
-  while (!isDone(cursor.at())) {
-    const turn = await turns.take()
-    try {
-      if (cursor.mustLeave() || context.isInterrupted(shard)) return
-      if (rest.length === 0) {
-        rest = await (ahead ?? readPage(db, opened, cursor.at().afterSeq, limits))
-        ahead = null
+  const reading = readerOf((afterSeq) => readPage(db, opened, afterSeq, limits))
+  try {
+    while (!isDone(cursor.at())) {
+      const turn = await turns.take()
+      try {
+        if (cursor.mustLeave() || context.isInterrupted(shard)) return
+        if (rest.length === 0) rest = await reading.page(cursor.at().afterSeq)
+        const lastSeq = BigInt(rest.at(-1)?.seq ?? raise(gap(cursor.at())))
+        if (lastSeq < opened.lastSeq && !turns.areWanted()) reading.readAhead(lastSeq)
+        const delivered = await cursor.deliver(rest, heldBack, {
+          attemptsMax: refusalsMax,
+          failed: turn.end,
+        })
+        if (delivered === null) return
+        turn.end()
+        const { done, parked } = delivered
+        const afterSeq = BigInt(rest[done - 1]?.seq ?? 0)
+        if (!(await cursor.step((holder, at) => settle(db, holder, at, { afterSeq, parked })))) return
+        tellParked(context, rest, parked, { shard })
+        rest = rest.slice(done)
+      } finally {
+        turn.end()
       }
-      const lastSeq = BigInt(rest.at(-1)?.seq ?? raise(gap(cursor.at())))
-      if (lastSeq < opened.lastSeq && !turns.areWanted()) ahead ??= readPage(db, opened, lastSeq, limits)
-      ahead?.catch(() => undefined) // awaited in its turn; until then a failure must not count as unhandled
-      const delivered = await cursor.deliver(rest, heldBack, { attemptsMax: refusalsMax, failed: turn.end })
-      if (delivered === null) return
-      turn.end()
-      const { done, parked } = delivered
-      const afterSeq = BigInt(rest[done - 1]?.seq ?? 0)
-      if (!(await cursor.step((holder, at) => settle(db, holder, at, { afterSeq, parked })))) return
-      tellParked(context, rest, parked, { shard })
-      rest = rest.slice(done)
-    } finally {
-      turn.end()
     }
+  } finally {
+    await reading.stop()
+  }
+}
+
+/** Pages in a row, the next one perhaps before it is asked for. */
+function readerOf(read: (afterSeq: bigint) => Promise<OutboxEvent[]>) {
+  let ahead: Promise<OutboxEvent[]> | null = null
+  return {
+    async page(afterSeq: bigint): Promise<OutboxEvent[]> {
+      const page = ahead ?? read(afterSeq)
+      ahead = null
+      return page
+    },
+    /** What is read already stays: a page that is done in parts has the same end. */
+    readAhead(afterSeq: bigint): void {
+      ahead ??= read(afterSeq)
+      ahead.catch(() => undefined) // awaited in its turn; until then a failure must not count as unhandled
+    },
+    /** Waits for what nobody will ask for any more. */
+    async stop(): Promise<void> {
+      await ahead?.catch(() => undefined)
+    },
   }
 }
 
