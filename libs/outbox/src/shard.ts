@@ -99,7 +99,7 @@ export const nothingHeldBack = (): HeldBack => ({ keys: new Set(), discarded: ne
  * compare-and-set, and one that fails ends the work.
  */
 export function holdCursor(context: ShardContext, opened: Window, epoch: bigint) {
-  const { db, leases, limits, log, telemetry, stopping } = context
+  const { db, leases, limits, log, stopping } = context
   const { shard } = opened
   const holder: Holder = { owner: context.owner, epoch }
   let [window, isFenced] = [opened, false]
@@ -108,8 +108,7 @@ export function holdCursor(context: ShardContext, opened: Window, epoch: bigint)
     const moved = await move(holder, window)
     if (moved === null) {
       isFenced = true
-      telemetry.fencedWrites.inc()
-      log.warn({ shard, epoch: String(epoch) }, 'cursor moved by another relay')
+      tellFenced(context, { shard, epoch })
       return false
     }
     window = moved
@@ -152,6 +151,15 @@ export function holdCursor(context: ShardContext, opened: Window, epoch: bigint)
       })
     },
   }
+}
+
+/** Another relay has moved the cursor, or holds the shard: the step changed nothing. */
+export function tellFenced(
+  { telemetry, log }: ShardContext,
+  { shard, epoch }: { shard: number; epoch: bigint },
+): void {
+  telemetry.fencedWrites.inc()
+  log.warn({ shard, epoch: String(epoch) }, 'cursor moved by another relay')
 }
 
 export const isRefusal = (error: unknown): error is Failure =>

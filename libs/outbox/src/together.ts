@@ -1,5 +1,5 @@
 import { Failure } from '@likewise/service'
-import { type ShardContext, counting } from './shard.ts'
+import { type ShardContext, counting, tellFenced } from './shard.ts'
 import { settleWhole } from './step.ts'
 import type { OpenedWindow } from './window.ts'
 
@@ -12,7 +12,7 @@ const aloneMs = 10_000
  * keeps up, where a send and a settle for each shard would be most of the latency and of the work.
  */
 export function buildTogether(context: ShardContext) {
-  const { db, owner, leases, log, telemetry } = context
+  const { db, owner, leases, log } = context
   const aloneUntil = new Map<number, number>()
 
   return {
@@ -38,10 +38,7 @@ export function buildTogether(context: ShardContext) {
         if (nowMs - begunMs > slowMs) for (const { shard } of own) aloneUntil.set(shard, nowMs + aloneMs)
       }
       const settled = new Set(await settleWhole(db, owner, own))
-      for (const { shard, epoch } of own.filter((window) => !settled.has(window.shard))) {
-        telemetry.fencedWrites.inc()
-        log.warn({ shard, epoch: String(epoch) }, 'cursor moved by another relay')
-      }
+      for (const window of own.filter(({ shard }) => !settled.has(shard))) tellFenced(context, window)
       return []
     },
   }

@@ -6,18 +6,9 @@ import { nameOf, takeAllShards, until, write } from '../testing.ts'
 import { type WalContext, runWal } from './run-wal.ts'
 import { readWalHealth } from './slot.ts'
 import { disableWal } from './switch.ts'
-import { type WalTest, enabled, walDatabase } from './testing.ts'
+import { type WalTest, enabled, limits, walDatabase } from './testing.ts'
 import { walTelemetry } from './wal-telemetry.ts'
 
-const limits = {
-  batchRowsMax: 50,
-  batchBytesMax: 900_000,
-  waitingBytesMax: 1_000_000,
-  senderTimeoutMs: 2_000,
-  stepMs: 300,
-  backoffBaseMs: 10,
-  backoffCapMs: 100,
-}
 let test: WalTest
 let running: AbortController[]
 let ended: Promise<unknown>[]

@@ -9,18 +9,9 @@ import { buildRelays, log, nameOf, numbered, takeAllShards, unpublished, until, 
 import { type WalContext, runWal } from './run-wal.ts'
 import { readWalHealth } from './slot.ts'
 import { disableWal, enableWal } from './switch.ts'
-import { type WalTest, enabled, publishAll, walDatabase } from './testing.ts'
+import { type WalTest, enabled, limits, publishAll, walDatabase } from './testing.ts'
 import { walTelemetry } from './wal-telemetry.ts'
 
-const limits = {
-  batchRowsMax: 50,
-  batchBytesMax: 900_000,
-  waitingBytesMax: 1_000_000,
-  senderTimeoutMs: 2_000,
-  stepMs: 300,
-  backoffBaseMs: 10,
-  backoffCapMs: 100,
-}
 let test: WalTest
 let running: { stop: () => Promise<void> }[]
 

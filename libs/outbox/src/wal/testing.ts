@@ -1,9 +1,21 @@
 import { sql } from '@likewise/database'
 import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
 import type { OutboxEvent } from '../page.ts'
+import type { WalLimits } from './run-wal.ts'
 import { type WalSwitchOptions, disableWal, enableWal } from './switch.ts'
 import { walName } from './slot.ts'
 import { type WalStream, type WalStreamOptions, openWal } from './stream.ts'
+
+/** Small batches and short waits, so that a test sees many of each. */
+export const limits: WalLimits = {
+  batchRowsMax: 50,
+  batchBytesMax: 900_000,
+  waitingBytesMax: 1_000_000,
+  senderTimeoutMs: 2_000,
+  stepMs: 300,
+  backoffBaseMs: 10,
+  backoffCapMs: 100,
+}
 
 /** A database with a slot name of its own: names of slots belong to the server, which the tests share. */
 export interface WalTest extends TestDatabase {
