@@ -29,6 +29,11 @@ const depConstraints = [
     banned: [...onlyBroker, ...onlyDatabase, onlyHttp],
   },
   {
+    sourceTag: 'type:model',
+    onlyDependOnLibsWithTags: ['type:contract', 'type:database', 'type:platform'],
+    banned: [...onlyBroker, ...onlyDatabase, onlyHttp],
+  },
+  {
     sourceTag: 'type:app',
     onlyDependOnLibsWithTags: [
       'type:contract',
@@ -36,6 +41,7 @@ const depConstraints = [
       'type:platform',
       'type:broker',
       'type:pattern',
+      'type:model',
     ],
     banned: [...onlyBroker, ...onlyDatabase, onlyHttp],
   },

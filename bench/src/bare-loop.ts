@@ -1,12 +1,8 @@
-import { join } from 'node:path'
-import { pathToFileURL } from 'node:url'
-import { type BatchOptions, handleBatch } from '@likewise/inbox'
+import { handleBatch } from '@likewise/inbox'
 import { type IncomingBatch, subscribe } from '@likewise/kafka'
-import { workspaceRoot } from '@likewise/local-servers'
+import { applyToProductMetrics } from '@likewise/metrics'
 import { buildLogger, pause } from '@likewise/service'
 import type { Bed } from './bed.ts'
-
-type Effect = BatchOptions['work']
 
 /** As metrics-consumer by default: CONSUMER_PARTITIONS_AT_ONCE. */
 const partitionsAtOnce = 3
@@ -15,15 +11,6 @@ const horizon = { dedupHorizonMs: 30 * dayMs, futureMaxMs: dayMs }
 const collectLimitMs = 60_000
 /** The first group of a broker starts again while its offsets get their topic: nothing to warn of. */
 const collectorLog = buildLogger({ service: 'bench', level: 'error' })
-
-/** The consumer's own effect, from its own build: a copy here would not stay the same statement. */
-export async function loadEffect(): Promise<Effect> {
-  const file = join(workspaceRoot, 'apps', 'metrics-consumer', 'dist', 'product-metrics.js')
-  const { applyToProductMetrics } = (await import(pathToFileURL(file).href)) as {
-    applyToProductMetrics: Effect
-  }
-  return applyToProductMetrics
-}
 
 /** So many records of the topic, from its beginning, in the very batches a consumer gets. */
 export async function collectBatches(
@@ -67,7 +54,7 @@ export async function collectBatches(
 /** Handles the batches as the consumer does, several partitions at a time, each in order. @returns records per second */
 export async function measureLoop(
   bed: Bed,
-  { consumer, batches, work }: { consumer: string; batches: readonly IncomingBatch[]; work: Effect },
+  { consumer, batches }: { consumer: string; batches: readonly IncomingBatch[] },
 ): Promise<number> {
   const numbers = [...new Set(batches.map(({ partition }) => partition))]
   const partitions = numbers.map((number) => batches.filter(({ partition }) => partition === number))
@@ -76,7 +63,12 @@ export async function measureLoop(
     for (let mine = partitions.pop(); mine !== undefined; mine = partitions.pop()) {
       for (const { topic, partition, records } of mine) {
         bed.stopping.throwIfAborted()
-        await handleBatch(bed.metrics, { scope: { consumer, topic, partition }, records, horizon, work })
+        await handleBatch(bed.metrics, {
+          scope: { consumer, topic, partition },
+          records,
+          horizon,
+          work: applyToProductMetrics,
+        })
       }
     }
   }

@@ -1,7 +1,7 @@
 import { topics } from '@likewise/events'
 import { readMarks } from '@likewise/inbox'
 import { buildPublisher, readTopicEnds } from '@likewise/kafka'
-import { collectBatches, loadEffect, measureLoop } from './bare-loop.ts'
+import { collectBatches, measureLoop } from './bare-loop.ts'
 import { sendAll } from './bare-producer.ts'
 import type { Bed } from './bed.ts'
 import { type Drain, drainLine, drainOf, partsOfDrains, watchDrain } from './drain.ts'
@@ -17,7 +17,6 @@ export async function benchConsumer(bed: Bed, repeats: number): Promise<Part[]> 
       'first committed batch to its last, so that its start is not in the rate.',
   )
   const records = await fillTopic(bed)
-  const work = await loadEffect()
   const batches = await collectBatches(bed, {
     topic: topics.catalogEvents,
     group: 'bench-collector',
@@ -30,7 +29,7 @@ export async function benchConsumer(bed: Bed, repeats: number): Promise<Part[]> 
   const drains: Drain[] = []
   const limits: number[] = []
   for (let i = 1; i <= repeats; i += 1) {
-    const limit = await measureLoop(bed, { consumer: `bench-loop-${String(i)}`, batches, work })
+    const limit = await measureLoop(bed, { consumer: `bench-loop-${String(i)}`, batches })
     const group = `bench-consumer-${String(i)}`
     const drain = await bed.withService('metrics-consumer', { CONSUMER_GROUP: group }, ({ process }) =>
       drainBy(bed, { pid: process.pid, group, records }),

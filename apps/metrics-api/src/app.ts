@@ -1,7 +1,7 @@
 import type { Database } from '@likewise/database'
+import { readProductMetrics } from '@likewise/metrics'
 import { type Http, type Logger, type Telemetry, buildHttp, checked, version } from '@likewise/service'
 import { Type } from 'typebox'
-import { readProductMetrics } from './product-metrics.ts'
 
 const Id = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })
 const ProductPath = Type.Object({ productId: Id })

@@ -1,8 +1,8 @@
 import type { Database } from '@likewise/database'
 import { type BatchOutcome, type Horizon, handleBatch } from '@likewise/inbox'
 import type { IncomingBatch } from '@likewise/kafka'
+import { applyToProductMetrics } from '@likewise/metrics'
 import type { Logger, Telemetry } from '@likewise/service'
-import { applyToProductMetrics } from './product-metrics.ts'
 
 export interface ConsumerOptions {
   db: Database

@@ -1,7 +1,7 @@
 import type { LikeEvent } from '@likewise/events'
 import { describe, expect, it } from '@jest/globals'
 import fc from 'fast-check'
-import { deltasOf } from './product-metrics.ts'
+import { deltasOf } from './apply.ts'
 
 const eventOf = (liked: boolean, productId: number, userId = 1): LikeEvent => ({
   type: liked ? 'catalog.like.added.v1' : 'catalog.like.removed.v1',
