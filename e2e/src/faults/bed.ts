@@ -6,6 +6,7 @@ import { type Database, connectDatabase, migrate } from '@likewise/database'
 import { freshDatabase } from '@likewise/database/testing'
 import { type KafkaOptions, ensureTopics, removeTopics } from '@likewise/kafka'
 import { type RunningService, freePort, removeHome, startService, stopService } from '@likewise/local-servers'
+import { disableWal, enableWal } from '@likewise/outbox'
 import { buildLogger, parseBrokers, pause } from '@likewise/service'
 import { eachRecord } from '../order.ts'
 import { type Delivery, buildLog, compare, readUnsettled } from './delivery.ts'
@@ -40,6 +41,9 @@ interface BedServers {
 /** As for catalog-events: Kafka counts it from the times of the records, which are its own. */
 export const retentionMs = 14 * 86_400_000
 
+/** RELAY_SOURCE=wal: all beds publish from the write-ahead log; their relays have the setting from the environment. */
+export const isWal = process.env['RELAY_SOURCE'] === 'wal'
+
 const relaySettings = { RELAY_LEASE_MS: '2000', RELAY_BACKOFF_CAP_MS: '2000', LOG_LEVEL: 'info' }
 
 export async function makeBed(servers: BedServers = {}): Promise<Bed> {
@@ -52,7 +56,7 @@ export async function makeBed(servers: BedServers = {}): Promise<Bed> {
   const { db, url: databaseUrl } = database
   await ensureTopics(kafka, [{ topic, partitions: 12, retentionMs }])
   const relays: RunningService[] = []
-  return {
+  const bed: Bed = {
     db,
     databaseUrl,
     kafka,
@@ -74,11 +78,29 @@ export async function makeBed(servers: BedServers = {}): Promise<Bed> {
     },
     async stop() {
       for (const relay of relays) if (!relay.process.hasExited()) await relay.process.stop('SIGKILL', 0)
+      // The slot's name is the server's; where the server is the test's own, it may be gone.
+      if (isWal) await disableWal(walSwitch(bed)).catch(() => undefined)
       await removeTopics(kafka, [topic]).catch(() => undefined) // the broker may be the test's own, and gone
       await database.drop()
       await removeHome(home)
     },
   }
+  if (isWal) await readFromWal(bed)
+  return bed
+}
+
+const walSwitch = ({ db, databaseUrl }: Bed) => ({
+  db,
+  url: databaseUrl,
+  patienceMs: 30_000,
+  say: () => undefined,
+})
+
+/** A change of the way needs a relay that still polls. */
+async function readFromWal(bed: Bed): Promise<void> {
+  const relay = await bed.relay({ env: { RELAY_SOURCE: 'poll' } })
+  await enableWal(walSwitch(bed))
+  await relay.process.stop('SIGTERM', 10_000)
 }
 
 function relayEnv({

@@ -11,6 +11,8 @@ export interface Link {
   readonly address: string
   /** Takes connections and keeps back what goes in this direction; nobody is told. */
   hold(...directions: Direction[]): void
+  /** How much was kept back since the first hold. */
+  keptBytes(): number
   /** Passes on what was kept back, and what comes. */
   release(): void
   /** Each chunk takes so long, in each direction. */
@@ -30,6 +32,7 @@ export async function openLink(target: string): Promise<Link> {
   const sockets = new Set<Socket>()
   const gates = { up: openGate(), down: openGate() }
   let delayMs = 0
+  let kept = 0
   let reset: { left: number; done: () => void } | undefined
 
   function keep(socket: Socket, other: () => Socket): Socket {
@@ -47,6 +50,7 @@ export async function openLink(target: string): Promise<Link> {
     let last = Promise.resolve()
     from.on('data', (bytes) => {
       const dueMs = performance.now() + delayMs
+      if (gates[direction].isClosed()) kept += bytes.length
       last = last.then(async () => {
         if (dueMs > performance.now()) await pause(dueMs - performance.now())
         await gates[direction].opened()
@@ -82,6 +86,7 @@ export async function openLink(target: string): Promise<Link> {
     hold: (...directions) => {
       for (const direction of directions) gates[direction].close()
     },
+    keptBytes: () => kept,
     release: () => {
       for (const gate of Object.values(gates)) gate.open()
     },
@@ -105,6 +110,7 @@ function openGate() {
   let isOpen = true
   return {
     opened: () => opened,
+    isClosed: () => !isOpen,
     open: () => {
       isOpen = true
       open()

@@ -125,11 +125,14 @@ export async function openTx(db: Database): Promise<OpenTx> {
 }
 
 /** Takes down what the queries cost: rows that any part of their plans has touched. */
-export function explained(db: Queryable): Queryable & { rowsTouched: () => number } {
-  let rows = 0
+export function explained(
+  db: Queryable,
+): Queryable & { rowsTouched: () => number; blocksTouched: () => number } {
+  let [rows, blocks] = [0, 0]
   function count(node: Record<string, unknown>): void {
     const loops = Number(node['Actual Loops'])
     rows += loops * (Number(node['Actual Rows']) + Number(node['Rows Removed by Filter'] ?? 0))
+    blocks = Math.max(blocks, Number(node['Shared Hit Blocks']) + Number(node['Shared Read Blocks']))
     for (const part of (node['Plans'] ?? []) as Record<string, unknown>[]) count(part)
   }
   return {
@@ -142,5 +145,6 @@ export function explained(db: Queryable): Queryable & { rowsTouched: () => numbe
       return db.query<T>(statement)
     },
     rowsTouched: () => rows,
+    blocksTouched: () => blocks,
   }
 }

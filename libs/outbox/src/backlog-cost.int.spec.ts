@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import { readBacklog } from './backlog.ts'
 import { enqueue } from './enqueue.ts'
 import { type Lease, renewLeases, takeLeases } from './lease.ts'
+import { purgeRing } from './purge.ts'
 import { isPublishedUpTo } from './wal/progress.ts'
 import { settle } from './step.ts'
 import { nextWindows } from './window.ts'
@@ -32,6 +33,17 @@ const write = (count: number, keys = 1, db: Parameters<typeof enqueue>[0] = test
       payload: '{}',
     })),
   )
+}
+
+/** Puts so many rows on the shard's log, and removes all but the newest. */
+async function ageLog(count: number): Promise<void> {
+  await test.db.execute(sql`
+    insert into catalog.outbox_cursors (shard, n, from_snapshot, to_snapshot, last_seq, after_seq, epoch)
+    select c.shard, c.n + i, c.from_snapshot, c.to_snapshot, c.last_seq, c.after_seq, c.epoch
+    from catalog.outbox_cursors as c cross join generate_series(1, ${count}::int) as i
+    where c.shard = ${shard}::smallint`)
+  await test.db.execute(sql`
+    delete from catalog.outbox_cursors where shard = ${shard}::smallint and n < ${BigInt(count)} - 50`)
 }
 
 /** Publishes the windows there are, but for their last `left` seqs. */
@@ -75,5 +87,44 @@ describe('counting what waits', () => {
     expect([await pending(), await isPublishedUpTo(test.db, await snapshotNow())]).toEqual([1n, false])
     await publish()
     expect([await pending(), await isPublishedUpTo(test.db, await snapshotNow())]).toEqual([0n, true])
+  })
+})
+
+describe('a step of a cursor', () => {
+  it('costs what it costs on a new log, also where an old snapshot keeps 20,000 removed rows of it', async () => {
+    const reader = await openTx(test.db)
+    await reader.tx.execute(sql`insert into catalog.likes (user_id, product_id) values (1, 1)`) // has an xid now
+    await ageLog(20_000)
+    await write(1)
+    const [window] = await nextWindows(test.db, owner, held)
+    const { epoch } = held.find((lease) => lease.shard === shard)!
+    const stepping = explained(test.db)
+    await settle(stepping, { owner, epoch }, window!, { afterSeq: window!.lastSeq })
+    await reader.rollback()
+    expect(stepping.blocksTouched()).toBeGreaterThan(0)
+    expect(stepping.blocksTouched()).toBeLessThan(200)
+  })
+})
+
+describe('the log of a shard', () => {
+  it('keeps its newest rows: each step removes what is past keeping, a purge what steps have missed', async () => {
+    for (let i = 0; i < 60; i += 1) {
+      await write(1)
+      await publish()
+    }
+    const countRows = async () =>
+      (await test.db.query(sql`select from catalog.outbox_cursors where shard = ${shard}::smallint`)).length
+    expect(await countRows()).toBeLessThanOrEqual(53)
+    await test.db.execute(
+      sql`update catalog.outbox_cursors set n = n + 1000 where shard = ${shard}::smallint`,
+    )
+    await test.db.execute(sql`
+      insert into catalog.outbox_cursors (shard, n, from_snapshot, to_snapshot, last_seq, after_seq, epoch)
+      select ${shard}::smallint, i, '1:1:', '1:1:', 0, 0, 0 from generate_series(0, 500) as i`)
+    await write(1)
+    await publish()
+    expect(await countRows()).toBeGreaterThan(500)
+    await purgeRing(test.db, { retentionDays: 7, actor: 'test' })
+    expect(await countRows()).toBeLessThanOrEqual(53)
   })
 })

@@ -1,10 +1,25 @@
-import { type Sql, sql } from '@likewise/database'
+import { type Queryable, type Sql, sql } from '@likewise/database'
 import { shardCount } from '@likewise/events'
 
 export const allShards = Array.from({ length: shardCount }, (_, shard) => shard)
 
-/** The log of a shard is kept this long: enough to see what happened last, few enough rows that reading stays flat. */
-export const cursorsKept = 50n
+// So many rows of a shard's log stay: enough to see what happened last, few enough that reading is flat.
+const cursorsKept = 50n
+
+/**
+ * Whether a row of a shard's log may go when its newest is `n`. It has fifty steps in which to go: below them lies, while
+ * an old snapshot is held, all that went before, still in the index, and to look through the dead rows of ten minutes cost each
+ * step 4 ms. What is missed goes with the next purge.
+ */
+export const isPastKeeping = (old: Sql, n: Sql): Sql =>
+  sql`${old} >= ${n} - ${2n * cursorsKept} and ${old} < ${n} - ${cursorsKept}`
+
+/** Removes what the steps have missed. */
+export async function trimCursors(db: Queryable): Promise<void> {
+  await db.execute(sql`
+    delete from catalog.outbox_cursors as old using ${newestCursors} as newest
+    where old.shard = newest.shard and old.n < newest.n - ${cursorsKept}`)
+}
 
 /**
  * The newest cursor of each shard, for a `from` clause; 12 looks into an index. `published_snapshot`: every row visible in

@@ -1,5 +1,5 @@
 import { type Queryable, type Sql, empty, sql } from '@likewise/database'
-import { cursorsKept } from './cursors.ts'
+import { isPastKeeping } from './cursors.ts'
 import type { Parking } from './delivery.ts'
 import { type Holder, type Window, windowColumns } from './window.ts'
 
@@ -82,7 +82,7 @@ async function stepAll(
   return db.query<Window>(sql`
     with trimmed as (
       delete from catalog.outbox_cursors as old using ${wanted}
-      where old.shard = wanted.shard and old.n < wanted.n - ${cursorsKept}
+      where old.shard = wanted.shard and ${isPastKeeping(sql`old.n`, sql`wanted.n`)}
     ), stepped as (
       insert into catalog.outbox_cursors (shard, n, from_snapshot, to_snapshot, first_seq, fresh_seq, last_seq,
                                           after_seq, row_count, attempts, last_error, owner, epoch)

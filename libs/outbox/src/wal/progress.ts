@@ -1,5 +1,5 @@
 import { type Queryable, type Sql, lsnText, parseLsn, sql } from '@likewise/database'
-import { cursorsKept, heldCursors, lateRows, newestCursors } from '../cursors.ts'
+import { heldCursors, isPastKeeping, lateRows, newestCursors } from '../cursors.ts'
 import { publicationOk } from './slot.ts'
 
 /**
@@ -60,7 +60,7 @@ export async function stepCursorsTo(
       where exists (select from catalog.outbox_meta where mode = 'wal') and ${isBehind(snapshot)}
     ), trimmed as (
       delete from catalog.outbox_cursors as old using newest
-      where old.shard = newest.shard and old.n < newest.n - ${cursorsKept}
+      where old.shard = newest.shard and ${isPastKeeping(sql`old.n`, sql`newest.n`)}
     )
     insert into catalog.outbox_cursors (shard, n, from_snapshot, to_snapshot, last_seq, after_seq, owner, epoch)
     select shard, n + 1, ${snapshot}::pg_snapshot, ${snapshot}::pg_snapshot, last_seq, last_seq, holder, held_epoch
