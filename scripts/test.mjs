@@ -106,7 +106,8 @@ async function jest(what, jestArgs, env = {}) {
   const code = await new Promise((resolve) => child.on('close', resolve))
   children.delete(child)
   const counts = read(file)
-  const leaked = /did not exit|failed to exit gracefully|force exited/.test(words)
+  // Not that a worker was slow to end, which is no leak on a busy machine: jest.environment.mjs finds those.
+  const leaked = /did not exit/.test(words)
   if (leaked) console.error("A test left something open: see jest's warning above.")
   return {
     counts,

@@ -8,7 +8,7 @@ import { pause } from '@likewise/service'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import { eachRecord } from '../order.ts'
 import { eventually } from '../system.ts'
-import { type Bed, makeBed, readMetric, retentionMs } from './bed.ts'
+import { type Bed, isWal, makeBed, readMetric, retentionMs } from './bed.ts'
 import { buildLog, compare, delivered, readUnsettled } from './delivery.ts'
 import { openLink } from './link.ts'
 import { likeOf, likesOf } from './load.ts'
@@ -106,6 +106,8 @@ describe('a topic that is deleted and made again', () => {
     )
 
     const before = await readEnds()
+    // The ring is read by polling only; from the WAL nothing comes twice.
+    if (isWal) await likewise('outbox', 'wal', 'disable')
     expect(await likewise('outbox', 'republish')).toMatch(/^220 events will be published/)
     await eventually(async () => (await countRecords()) >= 20 + 220)
     await allPublished()
