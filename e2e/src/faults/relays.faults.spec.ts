@@ -52,9 +52,8 @@ describe('a relay whose wall clock is further behind than the topic keeps its re
   // Kafka counts the retention from a record's time: where that is the sender's, it takes records away that nobody has read.
   it('sends records that stay on the topic (I1)', async () => {
     broker = await ownKafka(['log.retention.check.interval.ms=1000', 'log.initial.task.delay.ms=1000'])
-    const away = bed
+    await bed.stop()
     bed = await makeBed({ kafkaBrokers: broker.server.brokers })
-    await away.stop()
     await bed.relay({ env: { NODE_OPTIONS: clockMovedBy(-retentionMs - 86_400_000) } })
     await enqueue(bed.db, likesOf(bed.topic, { first: 1, count: 200 }))
     await eventually(async () => (await readUnsettled(bed.db)).length === 0)
