@@ -48,7 +48,7 @@ describe('while PostgreSQL is away', () => {
   })
 
   it('somebody listens and says nothing: they fail within the connect timeout', async () => {
-    const silent = createServer(() => undefined)
+    const silent = createServer((socket) => socket.resume()) // or it would not see that the other end closes
     await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
     const port = (silent.address() as AddressInfo).port
     const db = fresh.connect({ url: `postgres://nobody@127.0.0.1:${port}/nowhere`, connectTimeoutMs: 300 })
