@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import { enqueue } from '@likewise/outbox'
 import { eventually } from '../system.ts'
 import { allowWriting, forbidWriting } from './acl.ts'
-import { type Bed, makeBed, readMetric } from './bed.ts'
+import { type Bed, isWal, makeBed, readMetric } from './bed.ts'
 import { delivered, readUnsettled } from './delivery.ts'
 import { likesOf, startLoad } from './load.ts'
 import { ownKafka } from './own-servers.ts'
@@ -80,7 +80,8 @@ describe('the broker', () => {
       async () => (await readMetric(relay, 'likewise_outbox_publish_failures_total')) >= 24,
       60_000,
     )
-    expect(await readUnsettled(bed.db)).toEqual(['FAILED 100'])
+    // Attempts stand on the cursors, which a relay that reads the WAL leaves where they are.
+    expect(await readUnsettled(bed.db)).toEqual([isWal ? 'PENDING 100' : 'FAILED 100'])
     await allowWriting(broker.server.brokers, bed.topic)
     expect(await bed.delivery()).toMatchObject({ ...delivered, events: 200, arrived: 200 })
   }, 200_000)
