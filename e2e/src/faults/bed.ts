@@ -85,7 +85,12 @@ export async function makeBed(servers: BedServers = {}): Promise<Bed> {
       await removeHome(home)
     },
   }
-  if (isWal) await readFromWal(bed)
+  if (isWal) {
+    await readFromWal(bed).catch(async (error: unknown) => {
+      await bed.stop()
+      throw error
+    })
+  }
   return bed
 }
 
