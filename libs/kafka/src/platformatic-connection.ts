@@ -14,6 +14,9 @@ export async function connectPlatformatic(options: KafkaOptions): Promise<Connec
     // A second try by itself goes to the new leader of the first record's partition, with the records of all partitions.
     repeatOnStaleMetadata: false,
     autocreateTopics: false,
+    // Of its own it keeps back the sixth request until a first one is answered: a page would then go out whenever that is,
+    // also after the lease it was sent under. Who calls bounds what is on its way.
+    maxInflights: 1_000,
     metadataMaxAge: 60_000,
     partitioner: buildPartitioner(),
   })

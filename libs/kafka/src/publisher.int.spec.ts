@@ -81,6 +81,9 @@ async function untilTaken(client: KafkaClient, records: OutgoingRecord[]): Promi
   return eventually('the topics take records', () => publisher.publish(records).catch(() => undefined))
 }
 
+const countRecords = async () =>
+  (await readTopicEnds(options, topic)).reduce((sum, { end }) => sum + Number(end), 0)
+
 /** How long a promise took to be an outage. */
 async function outageMs(work: Promise<unknown>): Promise<number> {
   const begun = performance.now()
@@ -364,6 +367,20 @@ describe.each(clients)('a broker that is away, for %s', (client) => {
     await Promise.all([1, 2, 3, 4].map(() => outageMs(publisher.publish([record()]))))
     await way.open()
     await Promise.all([1, 2, 3, 4].map(() => publisher.publish([record()])))
+  })
+})
+
+describe.each(clients)('sends by %s', (client) => {
+  it('are on their way at once, however many wait for an answer: none goes when its sender no longer may (I10)', async () => {
+    const way = await link()
+    const publisher = open(client, [way.address], 30_000)
+    await publisher.publish([record()])
+    const before = await countRecords()
+    way.hushBroker()
+    const sends = Array.from({ length: 12 }, (_, i) => publisher.publish([record({ key: String(i) })]))
+    await eventually('all are there', async () => ((await countRecords()) === before + 12 ? true : undefined))
+    way.speak()
+    await Promise.all(sends)
   })
 })
 

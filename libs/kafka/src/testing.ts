@@ -9,6 +9,8 @@ export interface Link {
   open(): Promise<void>
   /** Takes connections and passes nothing on, in either direction. */
   hush(): void
+  /** Passes requests on, and keeps the answers back, on the connections that are open. */
+  hushBroker(): void
   /** Passes on what was kept back, and what comes. */
   speak(): void
 }
@@ -62,6 +64,9 @@ export async function openLink(broker: string): Promise<Link> {
     hush() {
       silent = true
       each((socket) => socket.pause())
+    },
+    hushBroker() {
+      for (const socket of upstreams) socket.pause()
     },
     speak() {
       silent = false
