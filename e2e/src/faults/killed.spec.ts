@@ -76,8 +76,9 @@ describe('kill -9 of the relay', () => {
     const shards = await readShards()
     await eventually(async () => (isWal || (await readWindows()) === shards) && (await arrived()) > warm)
     await eventually(async () => isStill(arrived))
-    const once = (await arrived()) - warm
     await kill(relay)
+    await eventually(async () => isStill(arrived)) // what the broker had on its way
+    const once = (await arrived()) - warm
     expect(await readUnsettled(bed.db)).toEqual([`PENDING ${String(count)}`])
 
     await bed.relay({ env })
