@@ -1,5 +1,6 @@
-export { type BatchOptions, type BatchOutcome, handleBatch } from './handle-batch.ts'
-export { handleOnce } from './handle-once.ts'
+export { type BatchOptions, handleBatch } from './handle-batch.ts'
+export type { BatchOutcome } from './piece.ts'
+export { type ConsumedEvent, type Handled, handleOnce } from './handle-once.ts'
 export type { Horizon, InboxRecord, ParkReason } from './judgement.ts'
 export { type Scope, readMarks } from './offsets.ts'
 export { countDeadLetters } from './dead-letters.ts'
