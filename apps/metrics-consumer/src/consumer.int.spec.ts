@@ -14,7 +14,7 @@ const log = buildLogger({ service: 'test', level: 'silent' })
 const stopping = new AbortController().signal
 let test: TestDatabase
 let telemetry: Telemetry
-let onBatch: (batch: IncomingBatch) => Promise<void>
+let onBatch: (batch: IncomingBatch) => Promise<bigint | undefined>
 
 beforeAll(async () => {
   test = await freshDatabase('consumer')
@@ -44,6 +44,8 @@ const batch = (records: IncomingRecord[], partition = 0): IncomingBatch => ({
   topic: 'catalog-events',
   partition,
   records,
+  isFirst: false,
+  logEnd: 1_000n,
   stopping,
 })
 

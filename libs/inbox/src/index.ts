@@ -1,4 +1,5 @@
 export { type BatchOptions, handleBatch } from './handle-batch.ts'
+export { type HandlerBatch, type HandlerOptions, buildHandler } from './handler.ts'
 export type { BatchOutcome } from './piece.ts'
 export { type ConsumedEvent, type Handled, handleOnce } from './handle-once.ts'
 export type { Horizon, InboxRecord, ParkReason } from './judgement.ts'

@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { encode } from '@likewise/events'
 import type { InboxRecord } from './judgement.ts'
@@ -21,3 +22,54 @@ export function likeRecord(offset: number, productId = 100, id = idAt(Date.now()
 }
 
 export const idOf = (record: InboxRecord): string => String(record.headers['ce_id'])
+
+/** Node 20 runs no TypeScript; this loader strips the types with the compiler jest uses. */
+const loader = `
+import { readFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import swc from ${JSON.stringify(import.meta.resolve('@swc/core'))}
+export async function load(url, context, next) {
+  if (!url.endsWith('.ts')) return next(url, context)
+  const { code } = swc.transformSync(await readFile(fileURLToPath(url), 'utf8'), {
+    swcrc: false, module: { type: 'es6' }, jsc: { target: 'es2023', parser: { syntax: 'typescript' } },
+  })
+  return { format: 'module', source: code, shortCircuit: true }
+}`
+const dataUrl = (source: string) => `data:text/javascript,${encodeURIComponent(source)}`
+const register = dataUrl(
+  `import { register } from 'node:module'; register(${JSON.stringify(dataUrl(loader))})`,
+)
+
+export interface ChildEnd {
+  code: number | null
+  signal: NodeJS.Signals | null
+  out: string
+}
+
+/** Runs a program of this package in a process of its own, from its sources. `onOut` gets what it writes, and its pid. */
+export function runChild(program: string, onOut: (out: string, pid: number) => void = () => undefined) {
+  const args = [
+    '--conditions=@likewise/source',
+    '--import',
+    register,
+    '--input-type=module',
+    '--eval',
+    program,
+  ]
+  const child = spawn(process.execPath, args, {
+    env: { PATH: process.env['PATH'] ?? '' },
+    cwd: import.meta.dirname,
+  })
+  let out = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (part) => {
+      out += String(part)
+      onOut(out, child.pid ?? 0)
+    })
+  }
+  return new Promise<ChildEnd>((resolve) => {
+    child.on('close', (code, signal) => {
+      resolve({ code, signal, out })
+    })
+  })
+}
