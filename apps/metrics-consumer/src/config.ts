@@ -1,4 +1,4 @@
-import { brokers, port, postgresUrl } from '@likewise/service'
+import { brokers, durationMs, port, postgresUrl } from '@likewise/service'
 import { Type } from 'typebox'
 
 export const ConsumerConfig = Type.Object({
@@ -30,4 +30,8 @@ export const ConsumerConfig = Type.Object({
     description:
       'Events older than this many days are parked as too_old, since their duplicates could not be told.',
   }),
+  CONSUMER_PURGE_EVERY_MS: durationMs(
+    3_600_000,
+    'How often ids of handled events that are 31 days old are removed; a day of them goes at a time.',
+  ),
 })
