@@ -50,7 +50,19 @@ export async function handleOnce<E extends ConsumedEvent>(
   given: E | readonly E[],
   work: (fresh: readonly E[]) => Promise<void>,
 ): Promise<Handled | Handled[]> {
-  const events = Array.isArray(given) ? (given as readonly E[]) : [given as E]
+  if (!Array.isArray(given)) {
+    const [outcome] = await handleList(tx, consumer, [given as E], work)
+    return outcome ?? 'duplicate'
+  }
+  return handleList(tx, consumer, given as readonly E[], work)
+}
+
+async function handleList<E extends ConsumedEvent>(
+  tx: Queryable,
+  consumer: string,
+  events: readonly E[],
+  work: (fresh: readonly E[]) => Promise<void>,
+): Promise<Handled[]> {
   if (events.length === 0) return []
   await requireJudged(tx, events)
   const [answer] = await tx.query<{ ids: string[] | null }>(sql`
@@ -59,8 +71,7 @@ export async function handleOnce<E extends ConsumedEvent>(
   const fresh = firstOfEach(events, answer?.ids)
   if (fresh.length > 0) await work(fresh)
   const left = new Set(fresh)
-  const outcomes = events.map((event): Handled => (left.delete(event) ? 'handled' : 'duplicate'))
-  return Array.isArray(given) ? outcomes : outcomes[0]!
+  return events.map((event) => (left.delete(event) ? 'handled' : 'duplicate'))
 }
 
 /**

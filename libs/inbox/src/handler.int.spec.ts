@@ -40,7 +40,7 @@ function start(by: typeof work = work) {
     ...{ db: test.db, consumer, horizon, telemetry, work: by },
     log: buildLogger(
       { service: 'test', level: 'debug' },
-      { write: (line) => void lines.push(JSON.parse(line)) },
+      { write: (line) => void lines.push(JSON.parse(line) as (typeof lines)[number]) },
     ),
   })
 }

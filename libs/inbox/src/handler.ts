@@ -167,7 +167,9 @@ async function handleRecords(context: Context, scope: Scope, { batch, hold }: He
       const start = await beginAlone(context, scope, { record, hold })
       if (start !== 'park') return handleBatch(db, { ...common, records: [record], onHandled })
       const failed = { detail: killed, attempts: startsMax - 1 }
-      return onHandled(await handlePiece(db, { ...common, records: [record], failed }))
+      const outcome = await handlePiece(db, { ...common, records: [record], failed })
+      onHandled(outcome)
+      return outcome
     })
     stopping.throwIfAborted()
   }

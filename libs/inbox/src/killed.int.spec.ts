@@ -42,19 +42,20 @@ function consume({ batches, work = '', then = '', onOut }: Run): Promise<ChildEn
     import { buildLogger, buildTelemetry } from '@likewise/service'
     import { buildHandler } from './handler.ts'
     const batches = ${JSON.stringify(wire)}
+    const consumer = ${JSON.stringify(consumer)}
     const url = ${JSON.stringify(test.url)}
     const db = connectDatabase({ url, poolSizeMax: 8, connectTimeoutMs: 5000, statementTimeoutMs: 20000, applicationName: 'child' })
     const log = buildLogger({ service: 'child', level: 'silent' })
     const say = (text) => new Promise((resolve) => process.stdout.write(text + '\\n', resolve))
     const never = () => new Promise(() => setInterval(() => {}, 1000))
     const onBatch = buildHandler({
-      db, log, telemetry: buildTelemetry('child'), consumer: ${JSON.stringify(consumer)},
+      db, log, telemetry: buildTelemetry('child'), consumer,
       horizon: { dedupHorizonMs: 30 * 86400000, futureMaxMs: 86400000 },
       work: async (tx, fresh) => {
         for (const event of fresh) {
           const n = event.data.userId - 1
           ${work}
-          await tx.execute(sql\`insert into applied (consumer, n) values (${'${'}${JSON.stringify(consumer)}}, \${n}::bigint)\`)
+          await tx.execute(sql\`insert into applied (consumer, n) values (\${consumer}, \${n}::bigint)\`)
         }
       },
     })

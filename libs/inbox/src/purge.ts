@@ -38,10 +38,11 @@ export async function purgeHandled(
   db: Database,
   { stopping = new AbortController().signal, onBusy = () => undefined }: PurgeOptions = {},
 ): Promise<PurgedSlot[]> {
+  const isOver = (): boolean => stopping.aborted
   const purged: PurgedSlot[] = []
-  for (let slot = 0; slot < ringDays && !stopping.aborted; slot += 1) {
+  for (let slot = 0; slot < ringDays && !isOver(); slot += 1) {
     if ((await ageOf(db, slot)) !== 'old') continue
-    for (let attempt = 1; !stopping.aborted; attempt += 1) {
+    for (let attempt = 1; !isOver(); attempt += 1) {
       const outcome = await purgeSlot(db, slot)
       if (outcome !== 'busy') {
         if (outcome !== 'kept') purged.push(outcome)

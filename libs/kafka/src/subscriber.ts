@@ -103,12 +103,7 @@ export function subscribe(options: SubscriberOptions): Subscriber {
         eachBatchAutoResolve: false,
         partitionsConsumedConcurrently: options.partitionsAtOnceMax,
         eachBatch: (payload) =>
-          handle(work, payload, {
-            isFirst: unread.delete(payload.batch.partition),
-            seek: (partition, offset) => {
-              consumer.seek({ topic: options.topic, partition, offset: String(offset) })
-            },
-          }),
+          handle(work, payload, { consumer, isFirst: unread.delete(payload.batch.partition) }),
       })
       const error = await over.ended
       if (error !== undefined) throw kafkaFailure(error)
@@ -186,16 +181,19 @@ interface BatchWork extends Pick<SubscriberOptions, 'onBatch' | 'fail' | 'log'> 
   onHandled: () => void
 }
 
+/** Asked anew after each wait, which the compiler does not see. */
+const isOver = (signal: AbortSignal): boolean => signal.aborted
+
 interface Place {
+  consumer: Consumer
   isFirst: boolean
-  seek: (partition: number, offset: bigint) => void
 }
 
 /** Throws only what kafkajs throws, which a fresh client may mend. */
 async function handle(
   { onBatch, onHandled, fail, log, stopping }: BatchWork,
   payload: EachBatchPayload,
-  { isFirst, seek }: Place,
+  { consumer, isFirst }: Place,
 ): Promise<void> {
   const { batch } = payload
   const { topic, partition } = batch
@@ -210,10 +208,10 @@ async function handle(
       const handed = incoming
       const readFrom = await beating(payload, () => onBatch(handed))
       if (readFrom === undefined) break
-      seek(partition, readFrom)
+      consumer.seek({ topic, partition, offset: String(readFrom) })
       return
     } catch (error) {
-      if (stopping.aborted) return // it comes again to whoever has the partition next
+      if (isOver(stopping)) return // it comes again to whoever has the partition next
       if (!(error instanceof Failure && error.retryable)) {
         fail(error)
         return
