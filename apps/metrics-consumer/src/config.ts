@@ -21,7 +21,8 @@ export const ConsumerConfig = Type.Object({
     default: 3,
     minimum: 1,
     maximum: 64,
-    description: 'Partitions one consumer handles at the same time.',
+    description:
+      'Large batches one consumer handles at the same time, each in a transaction. Small ones share one.',
   }),
   CONSUMER_DEDUP_HORIZON_DAYS: Type.Integer({
     default: 30,

@@ -24,7 +24,14 @@ beforeEach(async () => {
   await test.db.execute(sql`truncate metrics.product_metrics`)
   telemetry = buildTelemetry('test')
   const horizon = { dedupHorizonMs: 30 * dayMs, futureMaxMs: dayMs }
-  onBatch = buildConsumer({ db: test.db, consumer: `test-${randomUUID()}`, horizon, log, telemetry })
+  onBatch = buildConsumer({
+    db: test.db,
+    consumer: `test-${randomUUID()}`,
+    horizon,
+    transactionsAtOnceMax: 3,
+    log,
+    telemetry,
+  })
 })
 
 function idNow(): string {

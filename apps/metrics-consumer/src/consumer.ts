@@ -8,6 +8,7 @@ export interface ConsumerOptions {
   db: Database
   consumer: string
   horizon: Horizon
+  transactionsAtOnceMax: number
   log: Logger
   telemetry: Telemetry
 }

@@ -8,6 +8,8 @@ import { buildConsumer } from './consumer.ts'
 import { checkRetention } from './retention.ts'
 
 const dayMs = 86_400_000
+// All that a fetch brings: the handler puts small batches into one transaction, and lets the large ones wait their turn.
+const partitionsAtOnceMax = 64
 
 await runService({
   name: 'metrics-consumer',
@@ -27,6 +29,7 @@ await runService({
       db,
       consumer: config.CONSUMER_GROUP,
       horizon: { dedupHorizonMs: config.CONSUMER_DEDUP_HORIZON_DAYS * dayMs, futureMaxMs: dayMs },
+      transactionsAtOnceMax: config.CONSUMER_PARTITIONS_AT_ONCE,
       log,
       telemetry,
     })
@@ -38,7 +41,7 @@ await runService({
       ...kafka,
       groupId: config.CONSUMER_GROUP,
       topic: topics.catalogEvents,
-      partitionsAtOnceMax: config.CONSUMER_PARTITIONS_AT_ONCE,
+      partitionsAtOnceMax,
       onBatch,
       fail,
     })

@@ -71,7 +71,14 @@ function system() {
     start() {
       const horizon = { dedupHorizonMs: 30 * dayMs, futureMaxMs: dayMs }
       const telemetry = buildTelemetry('test')
-      const onBatch = buildConsumer({ db: test.db, consumer: group, horizon, log, telemetry })
+      const onBatch = buildConsumer({
+        db: test.db,
+        consumer: group,
+        horizon,
+        transactionsAtOnceMax: 3,
+        log,
+        telemetry,
+      })
       const fail = (error: unknown) => expect(error).toBeUndefined()
       const member = subscribe({
         ...kafka,

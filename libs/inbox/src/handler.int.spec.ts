@@ -37,7 +37,7 @@ function start(by: typeof work = work) {
   const telemetry = buildTelemetry('test')
   processes.push(telemetry)
   return buildHandler({
-    ...{ db: test.db, consumer, horizon, telemetry, work: by },
+    ...{ db: test.db, consumer, horizon, telemetry, work: by, transactionsAtOnceMax: 3 },
     log: buildLogger(
       { service: 'test', level: 'debug' },
       { write: (line) => void lines.push(JSON.parse(line) as (typeof lines)[number]) },

@@ -1,12 +1,15 @@
 import type { Database } from '@likewise/database'
 import { decode } from '@likewise/events'
 import type { Logger, Telemetry } from '@likewise/service'
+import { mayBeOfEvent } from './fault.ts'
 import { buildGate } from './gate.ts'
+import { buildGathering } from './gathering.ts'
 import { handleBatch } from './handle-batch.ts'
 import type { InboxRecord } from './judgement.ts'
+import { buildLimit } from './limit.ts'
 import { type LogCheck, checkLog } from './log-check.ts'
 import { type Mark, type Scope, dropMark, lockMark } from './offsets.ts'
-import { type BatchOutcome, type PieceOptions, handlePiece } from './piece.ts'
+import { type BatchOutcome, type PieceOptions, handlePiece, handleTogether } from './piece.ts'
 import { noteStart, readStart } from './start-note.ts'
 import { type Start, aloneBelow, startAlone, startsMax } from './start.ts'
 import { inboxTelemetry } from './telemetry.ts'
@@ -14,9 +17,18 @@ import { inboxTelemetry } from './telemetry.ts'
 export interface HandlerOptions extends Pick<PieceOptions, 'horizon' | 'work'> {
   readonly db: Database
   readonly consumer: string
+  /** Transactions with large batches at the same time; one more is for the small ones. */
+  readonly transactionsAtOnceMax: number
   readonly log: Logger
   readonly telemetry: Telemetry
 }
+
+/**
+ * Batches of so many records at most go into one transaction with those of other partitions. A transaction costs the
+ * same however little is in it: for a fetch of 12 partitions with a record each, 12 of them (three at a time) take 16.5 ms
+ * and 18 ms of CPU, one takes 3.3 ms and 2.1 ms.
+ */
+const smallMax = 100
 
 /** A batch as a subscriber hands it over. */
 export interface HandlerBatch {
@@ -54,7 +66,11 @@ interface Hold {
  */
 export function buildHandler(options: HandlerOptions): (batch: HandlerBatch) => Promise<bigint | undefined> {
   const { consumer, telemetry } = options
-  const context: Context = { ...options, told: inboxTelemetry(telemetry), gate: buildGate() }
+  const context: Context = {
+    ...{ ...options, told: inboxTelemetry(telemetry), gate: buildGate() },
+    limited: buildLimit(options.transactionsAtOnceMax),
+    gathered: buildGathering((pieces) => together(options.db, pieces)),
+  }
   const holds = new Map<string, Hold>()
 
   return async function onBatch(batch) {
@@ -82,6 +98,8 @@ export function buildHandler(options: HandlerOptions): (batch: HandlerBatch) => 
 interface Context extends HandlerOptions {
   told: ReturnType<typeof inboxTelemetry>
   gate: ReturnType<typeof buildGate>
+  limited: ReturnType<typeof buildLimit>
+  gathered: (piece: PieceOptions) => Promise<BatchOutcome | 'apart'>
 }
 
 interface Held {
@@ -149,7 +167,7 @@ function tell(
 }
 
 async function handleRecords(context: Context, scope: Scope, { batch, hold }: Held): Promise<void> {
-  const { db, log, told, gate, horizon, work } = context
+  const { db, log, told, gate, limited, gathered, horizon, work } = context
   const { records, stopping } = batch
   const common = { scope, horizon, work, stopping }
   const onHandled = (outcome: BatchOutcome): void => {
@@ -174,7 +192,27 @@ async function handleRecords(context: Context, scope: Scope, { batch, hold }: He
     stopping.throwIfAborted()
   }
   const rest = records.slice(suspects.length)
-  if (rest.length > 0) await gate.together(() => handleBatch(db, { ...common, records: rest, onHandled }))
+  if (rest.length === 0) return
+  await gate.together(async () => {
+    const outcome = rest.length <= smallMax ? await gathered({ ...common, records: rest }) : 'apart'
+    if (outcome === 'apart') await limited(() => handleBatch(db, { ...common, records: rest, onHandled }))
+    else onHandled(outcome)
+  })
+}
+
+/** Where one of them may be at fault, each goes its own way. */
+async function together(
+  db: Database,
+  pieces: readonly [PieceOptions, ...PieceOptions[]],
+): Promise<readonly (BatchOutcome | 'apart')[]> {
+  const ofOne = pieces.every(({ scope }) => scope.topic === pieces[0].scope.topic)
+  const outcomes = ofOne
+    ? await handleTogether(db, pieces).catch((error: unknown) => {
+        if (mayBeOfEvent(error)) return 'apart' as const
+        throw error
+      })
+    : 'apart'
+  return outcomes === 'apart' ? pieces.map(() => 'apart' as const) : outcomes
 }
 
 const killed = `the process ended ${String(startsMax - 1)} times while it had this record in hand, and nothing else`

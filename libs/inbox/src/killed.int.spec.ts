@@ -49,7 +49,7 @@ function consume({ batches, work = '', then = '', onOut }: Run): Promise<ChildEn
     const say = (text) => new Promise((resolve) => process.stdout.write(text + '\\n', resolve))
     const never = () => new Promise(() => setInterval(() => {}, 1000))
     const onBatch = buildHandler({
-      db, log, telemetry: buildTelemetry('child'), consumer,
+      db, log, telemetry: buildTelemetry('child'), consumer, transactionsAtOnceMax: 3,
       horizon: { dedupHorizonMs: 30 * 86400000, futureMaxMs: 86400000 },
       work: async (tx, fresh) => {
         for (const event of fresh) {

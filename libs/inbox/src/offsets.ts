@@ -15,28 +15,39 @@ export interface Mark {
   readonly nowMs: number
 }
 
-/**
- * Locks the partition's mark until the end of the transaction. First statement of every batch: whoever else handles
- * this partition (a zombie, the next member, a redrive) waits here, and then sees what was done.
- */
+/** Locks the partition's mark: see lockMarks. */
 export async function lockMark(tx: Queryable, scope: Scope): Promise<Mark> {
-  const { consumer, topic, partition } = scope
+  const marks = await lockMarks(tx, scope, [scope.partition])
+  return marks.get(scope.partition) as Mark
+}
+
+/**
+ * Locks the partitions' marks until the end of the transaction, in their order. First statement of every batch: whoever
+ * else handles one of them (a zombie, the next member, a redrive) waits here, and then sees what was done.
+ */
+export async function lockMarks(
+  tx: Queryable,
+  { consumer, topic }: Pick<Scope, 'consumer' | 'topic'>,
+  partitions: readonly number[],
+): Promise<Map<number, Mark>> {
   const read = () =>
-    tx.query<Mark>(sql`
-      select next_offset as "nextOffset", last_event_id::text as "lastEventId",
+    tx.query<Mark & { partition: number }>(sql`
+      select partition, next_offset as "nextOffset", last_event_id::text as "lastEventId",
              (extract(epoch from clock_timestamp()) * 1000)::float8 as "nowMs"
       from metrics.consumer_offsets
-      where consumer = ${consumer} and topic = ${topic} and partition = ${partition}::int
-      for update`)
-  const [mark] = await read()
-  if (mark) return mark
-  await tx.execute(sql`
-    insert into metrics.consumer_offsets (consumer, topic, partition, next_offset)
-    values (${consumer}, ${topic}, ${partition}::int, 0) on conflict do nothing`)
-  const [made] = await read()
-  if (!made)
-    throw new Error(`No row in consumer_offsets for ${topic}/${String(partition)} right after its insert.`)
-  return made
+      where consumer = ${consumer} and topic = ${topic} and partition = any (${partitions}::int[])
+      order by partition for update`)
+  let marks = await read()
+  if (marks.length < partitions.length) {
+    await tx.execute(sql`
+      insert into metrics.consumer_offsets (consumer, topic, partition, next_offset)
+      select ${consumer}, ${topic}, partition, 0 from unnest(${partitions}::int[]) as partition order by partition
+      on conflict do nothing`)
+    marks = await read()
+  }
+  if (marks.length < partitions.length)
+    throw new Error(`No row in consumer_offsets for ${topic}/${partitions.join(',')} right after its insert.`)
+  return new Map(marks.map(({ partition, ...mark }) => [partition, mark]))
 }
 
 /**

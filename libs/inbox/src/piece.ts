@@ -8,10 +8,11 @@ import {
   type Horizon,
   type InboxRecord,
   type Judgement,
+  type Parked,
   judge,
   parkFailed,
 } from './judgement.ts'
-import { type Scope, lockMark } from './offsets.ts'
+import { type Mark, type Scope, lockMark, lockMarks } from './offsets.ts'
 
 export interface BatchOutcome {
   /** Events that had their effect now. */
@@ -46,86 +47,144 @@ export const nothing: BatchOutcome = { handled: 0, duplicates: 0, skipped: 0, pa
  * statement sees only what was committed when it began: one that waits for the lock would not see what the holder did.
  */
 export async function handlePiece(db: Database, options: PieceOptions): Promise<BatchOutcome> {
-  const { scope, records, horizon, work, failed } = options
+  const { scope, work } = options
   return db.tx(async (tx) => {
-    const mark = await lockMark(tx, scope)
-    const wanted = records.filter((record) => record.offset >= mark.nextOffset)
-    const last = wanted.at(-1)
-    const skipped = records.length - wanted.length
-    if (!last) return { ...nothing, skipped }
-
-    const judged = wanted.map((record) => judge(record, mark.nowMs, horizon)).map(failing(failed))
-    const goal = { nextOffset: last.offset + 1n, lastEventId: lastEventId(judged) }
-    const { events, parked, fresh } = await takeOrPark(tx, scope, { judged, wanted, goal })
+    const { nextOffset, nowMs } = await lockMark(tx, scope)
+    const seen = see(options, nextOffset, nowMs)
+    if (seen.goal === null) return { ...nothing, skipped: seen.skipped }
+    const { events, parked, fresh } = await takeOrPark(tx, scope, { ...seen, goal: seen.goal })
     if (fresh.length > 0) await work(tx, fresh)
-    return {
-      handled: fresh.length,
-      duplicates: events.length - fresh.length,
-      skipped,
-      parked: parked.map(({ reason, detail, record, eventId }) => ({
-        reason,
-        detail,
-        offset: record.offset,
-        eventId,
-      })),
-      foreign: judged.filter(({ kind }) => kind === 'foreign').length,
-    }
+    return outcomeOf(seen, { events, parked, handled: fresh.length })
+  })
+}
+
+/**
+ * Handles batches of several partitions of one topic in one transaction, with the same three statements. Where it is not
+ * that simple, since something has to be parked, it does nothing.
+ *
+ * @returns the outcomes, in the order given.
+ */
+export async function handleTogether(
+  db: Database,
+  pieces: readonly [PieceOptions, ...PieceOptions[]],
+): Promise<BatchOutcome[] | 'apart'> {
+  const { scope, work } = pieces[0]
+  return db.tx(async (tx) => {
+    const marks = await lockMarks(
+      tx,
+      scope,
+      pieces.map((piece) => piece.scope.partition),
+    )
+    const seen = pieces.map((piece) => {
+      const { nextOffset, nowMs } = marks.get(piece.scope.partition) as Mark
+      return see(piece, nextOffset, nowMs)
+    })
+    const judged = seen.flatMap((one) => one.judged)
+    if (judged.some(({ kind }) => kind === 'parked')) return 'apart'
+    const goals = seen.flatMap(({ goal }) => (goal === null ? [] : [goal]))
+    if (goals.length === 0) return seen.map(({ skipped }) => ({ ...nothing, skipped }))
+    const taken = await take(tx, scope, { events: eventsOf(judged), keys: keysOf(judged), goals })
+    if (taken === 'blocked') return 'apart'
+    if (taken.length > 0) await work(tx, taken)
+    const fresh = new Set(taken)
+    return seen.map((one) => {
+      const events = eventsOf(one.judged)
+      return outcomeOf(one, {
+        events,
+        parked: [],
+        handled: events.filter((event) => fresh.has(event)).length,
+      })
+    })
   })
 }
 
 interface Goal {
+  partition: number
   nextOffset: bigint
   lastEventId: string | null
+}
+
+/** A batch as it looks under the lock of its mark. */
+interface Seen {
+  wanted: readonly InboxRecord[]
+  judged: readonly Judgement[]
+  skipped: number
+  /** Where the mark is to go; null where nothing lies behind it. */
+  goal: Goal | null
+}
+
+function see({ scope, records, horizon, failed }: PieceOptions, nextOffset: bigint, nowMs: number): Seen {
+  const wanted = records.filter(({ offset }) => offset >= nextOffset)
+  const judged = wanted.map((record) => judge(record, nowMs, horizon)).map(failing(failed))
+  const [last, lastJudged] = [wanted.at(-1), judged.at(-1)]
+  const lastEventId = lastJudged?.kind === 'event' ? lastJudged.event.id : null
+  const goal = last ? { partition: scope.partition, nextOffset: last.offset + 1n, lastEventId } : null
+  return { wanted, judged, skipped: records.length - wanted.length, goal }
+}
+
+function outcomeOf(
+  { judged, skipped }: Seen,
+  { events, parked, handled }: { events: readonly LikeEvent[]; parked: readonly Parked[]; handled: number },
+): BatchOutcome {
+  return {
+    handled,
+    duplicates: events.length - handled,
+    skipped,
+    parked: parked.map(({ reason, detail, record, eventId }) => ({
+      ...{ reason, detail, offset: record.offset, eventId },
+    })),
+    foreign: judged.filter(({ kind }) => kind === 'foreign').length,
+  }
 }
 
 /** Takes the events; first parks what has to be, which is the rare case and costs two statements more. */
 async function takeOrPark(
   tx: Tx,
   scope: Scope,
-  { judged, wanted, goal }: { judged: readonly Judgement[]; wanted: readonly InboxRecord[]; goal: Goal },
-) {
+  { judged, wanted, goal }: Seen & { goal: Goal },
+): Promise<{ events: LikeEvent[]; parked: Parked[]; fresh: LikeEvent[] }> {
   const keys = keysOf(judged)
+  const goals = [goal]
   if (judged.every(({ kind }) => kind !== 'parked')) {
-    const events = judged.flatMap((one) => (one.kind === 'event' ? [one.event] : []))
-    const fresh = await take(tx, scope, { events, keys, goal })
+    const events = eventsOf(judged)
+    const fresh = await take(tx, scope, { events, keys, goals })
     if (fresh !== 'blocked') return { events, parked: [], fresh }
   }
   const offsets = wanted.map(({ offset }) => offset)
   const { blocked, resolved } = await readTroubles(tx, scope, { keys, offsets })
   const { events, parked } = decide(judged, blocked, resolved)
-  const fresh = await take(tx, scope, { events, keys: [], goal })
+  const fresh = await take(tx, scope, { events, keys: [], goals })
   if (fresh === 'blocked') throw new Error('Nothing was asked to be blocked.')
   await park(tx, scope, parked)
   return { events, parked, fresh }
 }
 
 /**
- * Remembers the events and moves the mark behind the batch, in one statement, unless one of the keys waits for a
- * redrive: then it does nothing. Moving the mark also says that what was begun is done.
+ * Remembers the events and moves the marks behind the batches, in one statement, unless one of the keys waits for a
+ * redrive: then it does nothing. Moving a mark also says that what was begun is done.
  *
  * @returns the events that are fresh, in the order given.
  */
 async function take(
   tx: Tx,
-  scope: Scope,
-  { events, keys, goal }: { events: readonly LikeEvent[]; keys: readonly string[]; goal: Goal },
+  { consumer, topic }: Pick<Scope, 'consumer' | 'topic'>,
+  { events, keys, goals }: { events: readonly LikeEvent[]; keys: readonly string[]; goals: readonly Goal[] },
 ): Promise<LikeEvent[] | 'blocked'> {
-  const { consumer, topic, partition } = scope
   const consumed = events.map((event) => ({
-    id: event.id,
-    type: event.type,
-    aggregateType,
-    aggregateId: partitionKeyOf(event),
+    ...{ id: event.id, type: event.type, aggregateType, aggregateId: partitionKeyOf(event) },
   }))
   const unblocked = sql`not (select found from blocked)`
   const [taken] = await tx.query<{ blocked: boolean; ids: string[] | null }>(sql`
     with blocked as materialized (
-      select exists (${blockedKeys(scope, keys)}) as found
+      select exists (${blockedKeys({ consumer, topic }, keys)}) as found
     ), moved as (
-      update metrics.consumer_offsets
-      set next_offset = ${goal.nextOffset}::bigint, last_event_id = ${goal.lastEventId}::uuid, updated_at = now(),
+      update metrics.consumer_offsets as o
+      set next_offset = goal.next_offset, last_event_id = goal.last_event_id, updated_at = now(),
           started_offset = null, started_end = null, starts = 0
-      where consumer = ${consumer} and topic = ${topic} and partition = ${partition}::int and ${unblocked}
+      from unnest(${goals.map(({ partition }) => partition)}::int[],
+                  ${goals.map(({ nextOffset }) => nextOffset)}::bigint[],
+                  ${goals.map(({ lastEventId }) => lastEventId)}::uuid[]) as goal(partition, next_offset, last_event_id)
+      where o.consumer = ${consumer} and o.topic = ${topic} and o.partition = goal.partition and ${unblocked}
     ), fresh as (${insertHandled(consumer, consumed, unblocked)})
     select (select found from blocked) as blocked, (select array_agg(event_id::text) from fresh) as ids`)
   return taken?.blocked === false ? firstOfEach(events, taken.ids) : 'blocked'
@@ -142,7 +201,5 @@ const keysOf = (judged: readonly Judgement[]): string[] => [
   ),
 ]
 
-function lastEventId(judged: readonly Judgement[]): string | null {
-  const last = judged.at(-1)
-  return last?.kind === 'event' ? last.event.id : null
-}
+const eventsOf = (judged: readonly Judgement[]): LikeEvent[] =>
+  judged.flatMap((one) => (one.kind === 'event' ? [one.event] : []))
