@@ -29,7 +29,7 @@ export async function collectBatches(
     onBatch: (batch) => {
       batches.push(batch)
       collected += batch.records.length
-      return Promise.resolve()
+      return Promise.resolve(undefined)
     },
     fail: (error) => (failed ??= { error }),
   })

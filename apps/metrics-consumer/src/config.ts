@@ -1,4 +1,4 @@
-import { brokers, port, postgresUrl } from '@likewise/service'
+import { brokers, durationMs, port, postgresUrl } from '@likewise/service'
 import { Type } from 'typebox'
 
 export const ConsumerConfig = Type.Object({
@@ -21,7 +21,8 @@ export const ConsumerConfig = Type.Object({
     default: 3,
     minimum: 1,
     maximum: 64,
-    description: 'Partitions one consumer handles at the same time.',
+    description:
+      'Large batches one consumer handles at the same time, each in a transaction. Small ones share one.',
   }),
   CONSUMER_DEDUP_HORIZON_DAYS: Type.Integer({
     default: 30,
@@ -30,4 +31,8 @@ export const ConsumerConfig = Type.Object({
     description:
       'Events older than this many days are parked as too_old, since their duplicates could not be told.',
   }),
+  CONSUMER_PURGE_EVERY_MS: durationMs(
+    3_600_000,
+    'How often ids of handled events that are 31 days old are removed; a day of them goes at a time.',
+  ),
 })

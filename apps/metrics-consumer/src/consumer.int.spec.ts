@@ -14,7 +14,7 @@ const log = buildLogger({ service: 'test', level: 'silent' })
 const stopping = new AbortController().signal
 let test: TestDatabase
 let telemetry: Telemetry
-let onBatch: (batch: IncomingBatch) => Promise<void>
+let onBatch: (batch: IncomingBatch) => Promise<bigint | undefined>
 
 beforeAll(async () => {
   test = await freshDatabase('consumer')
@@ -24,7 +24,14 @@ beforeEach(async () => {
   await test.db.execute(sql`truncate metrics.product_metrics`)
   telemetry = buildTelemetry('test')
   const horizon = { dedupHorizonMs: 30 * dayMs, futureMaxMs: dayMs }
-  onBatch = buildConsumer({ db: test.db, consumer: `test-${randomUUID()}`, horizon, log, telemetry })
+  onBatch = buildConsumer({
+    db: test.db,
+    consumer: `test-${randomUUID()}`,
+    horizon,
+    transactionsAtOnceMax: 3,
+    log,
+    telemetry,
+  })
 })
 
 function idNow(): string {
@@ -44,6 +51,8 @@ const batch = (records: IncomingRecord[], partition = 0): IncomingBatch => ({
   topic: 'catalog-events',
   partition,
   records,
+  isFirst: false,
+  logEnd: 1_000n,
   stopping,
 })
 

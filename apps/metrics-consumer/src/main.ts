@@ -1,11 +1,15 @@
 import { connectDatabase, requireSchema } from '@likewise/database'
 import { topics } from '@likewise/events'
+import { keepHandled } from '@likewise/inbox'
 import { subscribe } from '@likewise/kafka'
 import { buildHttp, checked, listen, parseBrokers, runService, version } from '@likewise/service'
 import { ConsumerConfig } from './config.ts'
 import { buildConsumer } from './consumer.ts'
+import { checkRetention } from './retention.ts'
 
 const dayMs = 86_400_000
+// All that a fetch brings: the handler puts small batches into one transaction, and lets the large ones wait their turn.
+const partitionsAtOnceMax = 64
 
 await runService({
   name: 'metrics-consumer',
@@ -25,20 +29,26 @@ await runService({
       db,
       consumer: config.CONSUMER_GROUP,
       horizon: { dedupHorizonMs: config.CONSUMER_DEDUP_HORIZON_DAYS * dayMs, futureMaxMs: dayMs },
+      transactionsAtOnceMax: config.CONSUMER_PARTITIONS_AT_ONCE,
       log,
       telemetry,
     })
+    const kafka = {
+      ...{ brokers: parseBrokers(config.KAFKA_BROKERS), clientId: 'likewise-metrics-consumer' },
+      ...{ requestTimeoutMs: 10_000, log },
+    }
     const subscriber = subscribe({
-      brokers: parseBrokers(config.KAFKA_BROKERS),
-      clientId: 'likewise-metrics-consumer',
-      requestTimeoutMs: 10_000,
+      ...kafka,
       groupId: config.CONSUMER_GROUP,
       topic: topics.catalogEvents,
-      partitionsAtOnceMax: config.CONSUMER_PARTITIONS_AT_ONCE,
+      partitionsAtOnceMax,
       onBatch,
-      log,
       fail,
     })
+    const everyMs = config.CONSUMER_PURGE_EVERY_MS
+    defer('ring', keepHandled({ db, everyMs, log, telemetry }))
+    const horizonDays = config.CONSUMER_DEDUP_HORIZON_DAYS
+    defer('retention', checkRetention({ kafka, topic: topics.catalogEvents, horizonDays, log }))
     defer('subscriber', () => subscriber.stop())
 
     const ready = async () => ({

@@ -4,9 +4,10 @@ import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
 import { type LikeEvent, encode } from '@likewise/events'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import { countDeadLetters } from './dead-letters.ts'
-import { type BatchOutcome, handleBatch } from './handle-batch.ts'
+import { handleBatch } from './handle-batch.ts'
 import type { InboxRecord } from './judgement.ts'
 import { readMarks } from './offsets.ts'
+import type { BatchOutcome } from './piece.ts'
 
 const dayMs = 86_400_000
 const horizon = { dedupHorizonMs: 30 * dayMs, futureMaxMs: dayMs }

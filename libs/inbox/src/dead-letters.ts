@@ -1,32 +1,38 @@
-import { type Queryable, type Tx, sql } from '@likewise/database'
+import { type Queryable, type Sql, type Tx, sql } from '@likewise/database'
 import type { InboxRecord, Parked } from './judgement.ts'
 import type { Scope } from './offsets.ts'
 
-/** Of these keys, the ones that wait for a redrive. Read after the mark's lock, or a redrive could slip between. */
-export async function readBlockedKeys(
-  tx: Tx,
-  { consumer, topic }: Scope,
-  keys: readonly string[],
-): Promise<Set<string>> {
-  if (keys.length === 0) return new Set()
-  const rows = await tx.query<{ key: string }>(sql`
-    select distinct record_key as key from metrics.dead_letters
-    where consumer = ${consumer} and topic = ${topic} and record_key = any (${keys}::text[])
-      and resolved_at is null and blocks_key`)
-  return new Set(rows.map((row) => row.key))
-}
-
-/** Of these offsets, the ones that were parked before and are resolved: a replay must not park them again. */
-export async function readResolvedOffsets(
+/**
+ * Of these keys, the ones that wait for a redrive; of these offsets, the ones that were parked before and are resolved:
+ * a replay must not park them again. Read after the mark's lock, or a redrive could slip between.
+ */
+export async function readTroubles(
   tx: Tx,
   { consumer, topic, partition }: Scope,
-  offsets: readonly bigint[],
-): Promise<Set<bigint>> {
-  const rows = await tx.query<{ offset: bigint }>(sql`
-    select record_offset as offset from metrics.dead_letters
+  { keys, offsets }: { keys: readonly string[]; offsets: readonly bigint[] },
+): Promise<{ blocked: Set<string>; resolved: Set<bigint> }> {
+  const rows = await tx.query<{ key: string | null; offset: bigint | null }>(sql`
+    ${blockedKeys({ consumer, topic }, keys, sql`record_key as key, null::bigint as offset`)}
+    union all
+    select null, record_offset from metrics.dead_letters
     where consumer = ${consumer} and topic = ${topic} and partition = ${partition}::int
       and record_offset = any (${offsets}::bigint[]) and resolved_at is not null`)
-  return new Set(rows.map((row) => row.offset))
+  return {
+    blocked: new Set(rows.flatMap(({ key }) => (key === null ? [] : [key]))),
+    resolved: new Set(rows.flatMap(({ offset }) => (offset === null ? [] : [offset]))),
+  }
+}
+
+/** The letters that hold back one of these keys. */
+export function blockedKeys(
+  { consumer, topic }: Pick<Scope, 'consumer' | 'topic'>,
+  keys: readonly string[],
+  columns: Sql = sql`1`,
+): Sql {
+  return sql`
+    select ${columns} from metrics.dead_letters
+    where consumer = ${consumer} and topic = ${topic} and record_key = any (${keys}::text[])
+      and resolved_at is null and blocks_key`
 }
 
 /** Rows of one insert: what a statement holds in memory at a time is bounded, whatever a poisoned backlog holds. */
@@ -43,9 +49,10 @@ export async function park(
     const records = rows.map(({ record }) => record)
     await tx.execute(sql`
       insert into metrics.dead_letters (consumer, topic, partition, record_offset, record_key, record_value,
-        record_headers, record_time, event_id, event_type, reason, detail, blocks_key)
+        record_headers, record_time, event_id, event_type, reason, detail, attempts, blocks_key)
       select ${consumer}, ${topic}, ${partition}::int, p.record_offset, p.key, decode(p.value, 'hex'),
-        p.headers::jsonb, to_timestamp(p.time_ms / 1000), p.event_id, p.event_type, p.reason, p.detail, p.blocks_key
+        p.headers::jsonb, to_timestamp(p.time_ms / 1000), p.event_id, p.event_type, p.reason, p.detail, p.attempts,
+        p.blocks_key
       from unnest(
         ${records.map(({ offset }) => offset)}::bigint[], ${records.map(({ key }) => storableText(key))}::text[],
         ${records.map(({ value }) => hex(value))}::text[],
@@ -53,8 +60,8 @@ export async function park(
         ${records.map(({ timeMs }) => storableTime(timeMs))}::float8[],
         ${rows.map(({ eventId }) => eventId)}::uuid[], ${rows.map(({ eventType }) => eventType)}::text[],
         ${rows.map(({ reason }) => reason)}::text[], ${rows.map(({ detail }) => detail)}::text[],
-        ${rows.map(({ blocksKey }) => blocksKey)}::boolean[]
-      ) as p(record_offset, key, value, headers, time_ms, event_id, event_type, reason, detail, blocks_key)
+        ${rows.map(({ attempts }) => attempts ?? 1)}::int[], ${rows.map(({ blocksKey }) => blocksKey)}::boolean[]
+      ) as p(record_offset, key, value, headers, time_ms, event_id, event_type, reason, detail, attempts, blocks_key)
       on conflict do nothing`)
   }
 }

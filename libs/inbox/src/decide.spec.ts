@@ -1,7 +1,7 @@
 import type { LikeEvent } from '@likewise/events'
 import { describe, expect, it } from '@jest/globals'
 import fc from 'fast-check'
-import { decide } from './handle-batch.ts'
+import { decide } from './decide.ts'
 import type { InboxRecord, Judgement, ParkReason } from './judgement.ts'
 
 const record = (offset: number, key: string | null): InboxRecord => ({

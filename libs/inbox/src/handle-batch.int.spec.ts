@@ -2,11 +2,12 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { type Tx, sql } from '@likewise/database'
 import { type TestDatabase, freshDatabase, openTx } from '@likewise/database/testing'
 import { type LikeEvent, encode } from '@likewise/events'
-import { pause } from '@likewise/service'
+import { Failure, pause } from '@likewise/service'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
-import { type BatchOutcome, handleBatch } from './handle-batch.ts'
+import { handleBatch } from './handle-batch.ts'
 import type { InboxRecord } from './judgement.ts'
 import { lockMark, readMarks } from './offsets.ts'
+import type { BatchOutcome } from './piece.ts'
 
 const dayMs = 86_400_000
 const horizon = { dedupHorizonMs: 30 * dayMs, futureMaxMs: dayMs }
@@ -213,12 +214,12 @@ describe('the mark', () => {
   })
 })
 
-describe('work that throws', () => {
+describe('work that meets an outage', () => {
   it('takes the mark, the ids and the dead letters with it, and the batch succeeds later', async () => {
     const batch = [{ ...record(0, 300), value: Buffer.from('{') }, record(1), record(2)]
     const failing = async (tx: Tx, fresh: readonly LikeEvent[]) => {
       await apply(consumer)(tx, fresh)
-      throw new Error('out of luck')
+      throw new Failure('DATABASE_UNAVAILABLE', 'out of luck')
     }
     await expect(handle(batch, failing)).rejects.toThrow('out of luck')
     const letters = () => test.db.query(sql`select 1 from metrics.dead_letters where consumer = ${consumer}`)

@@ -1,114 +1,72 @@
-import type { Database, Tx } from '@likewise/database'
-import type { LikeEvent } from '@likewise/events'
-import { park, readBlockedKeys, readResolvedOffsets } from './dead-letters.ts'
-import { handleOnce } from './handle-once.ts'
-import {
-  type Horizon,
-  type InboxRecord,
-  type Judgement,
-  type Parked,
-  judge,
-  parkBehind,
-} from './judgement.ts'
-import { type Scope, lockMark, moveMark } from './offsets.ts'
+import type { Database } from '@likewise/database'
+import { pause } from '@likewise/service'
+import { detailOf, mayBeOfEvent } from './fault.ts'
+import { type BatchOutcome, type PieceOptions, handlePiece } from './piece.ts'
 
-export interface BatchOutcome {
-  /** Events that had their effect now. */
-  handled: number
-  /** Events whose id had its effect before. */
-  duplicates: number
-  /** Records at offsets this consumer had passed. */
-  skipped: number
-  parked: readonly { reason: string; offset: bigint; eventId: string | null }[]
-  /** Events of other families, none of our business. */
-  foreign: number
+export interface BatchOptions extends Omit<PieceOptions, 'failed'> {
+  /** Told of each transaction that was committed; of a batch in pieces the last may be missing. */
+  readonly onHandled?: (outcome: BatchOutcome) => void
+  readonly stopping?: AbortSignal
 }
 
-export interface BatchOptions {
-  readonly scope: Scope
-  /** In offset order, as a partition gives them. */
-  readonly records: readonly InboxRecord[]
-  readonly horizon: Horizon
-  /** The effect. Only statements on this transaction: nothing else would be undone with it. */
-  readonly work: (tx: Tx, fresh: readonly LikeEvent[]) => Promise<void>
-}
+/** So often a record is tried alone before it is parked as `failed`. */
+export const triesMax = 3
+const betweenTriesMs = 50
 
 /**
- * Handles a batch of one partition in one transaction: lock the mark → skip what lies before it → park what cannot
- * be handled, and what waits behind it → insert the ids → do the work → move the mark.
+ * Handles a batch of one partition in one transaction (see handlePiece). A redelivery of any age is exact by the mark
+ * alone; the ids catch what was published twice. The broker is told only after the commit.
  *
- * A redelivery of any age is exact by the mark alone; the ids catch what was published twice.
- * The broker is told only after the commit.
+ * An error that may be an event's fault does not stop the partition: the batch is halved, each half in a transaction of
+ * its own and in order, until the record stands alone. It is tried three times and then parked as `failed`, with the
+ * error's sentence; the later events of its key wait behind it, all others flow. An outage is thrown as it is, whatever
+ * has been done by then: the same batch again goes on behind that.
  */
-export async function handleBatch(
-  db: Database,
-  { scope, records, horizon, work }: BatchOptions,
-): Promise<BatchOutcome> {
-  return db.tx(async (tx) => {
-    const mark = await lockMark(tx, scope)
-    const wanted = records.filter((record) => record.offset >= mark.nextOffset)
-    const last = wanted.at(-1)
-    const skipped = records.length - wanted.length
-    if (!last) return { handled: 0, duplicates: 0, skipped, parked: [], foreign: 0 }
-
-    const judged = wanted.map((record) => judge(record, mark.nowMs, horizon))
-    const blocked = await readBlockedKeys(tx, scope, keysOf(judged))
-    const troubled = blocked.size > 0 || judged.some(({ kind }) => kind === 'parked')
-    const resolved = troubled
-      ? await readResolvedOffsets(
-          tx,
-          scope,
-          wanted.map((r) => r.offset),
-        )
-      : new Set<bigint>()
-    const { events, parked } = decide(judged, blocked, resolved)
-
-    const fresh = await handleOnce(tx, scope.consumer, events, work)
-    await park(tx, scope, parked)
-    await moveMark(tx, scope, last.offset + 1n, lastEventId(judged))
-    return {
-      handled: fresh.length,
-      duplicates: events.length - fresh.length,
-      skipped,
-      parked: parked.map(({ reason, record, eventId }) => ({ reason, offset: record.offset, eventId })),
-      foreign: judged.filter(({ kind }) => kind === 'foreign').length,
-    }
-  })
+export async function handleBatch(db: Database, options: BatchOptions): Promise<BatchOutcome> {
+  const { records, onHandled = () => undefined } = options
+  if (records.length <= 1) return handleAlone(db, options)
+  try {
+    const outcome = await handlePiece(db, options)
+    onHandled(outcome)
+    return outcome
+  } catch (error) {
+    if (!mayBeOfEvent(error)) throw error
+  }
+  const middle = records.length >> 1
+  const first = await handleBatch(db, { ...options, records: records.slice(0, middle) })
+  options.stopping?.throwIfAborted()
+  return sumOf(first, await handleBatch(db, { ...options, records: records.slice(middle) }))
 }
 
-/**
- * What is handled and what parks, in offset order: a record that blocks its key takes the key's later events with
- * it; other keys flow. Pure, but for `blocked`, which grows.
- */
-export function decide(
-  judged: readonly Judgement[],
-  blocked: Set<string>,
-  resolved: ReadonlySet<bigint>,
-): { events: LikeEvent[]; parked: Parked[] } {
-  const events: LikeEvent[] = []
-  const parked: Parked[] = []
-  for (const one of judged) {
-    if (one.kind === 'foreign') continue
-    if (one.kind === 'parked') {
-      if (resolved.has(one.record.offset)) continue
-      parked.push(one)
-      if (one.blocksKey && one.record.key !== null) blocked.add(one.record.key)
-    } else if (one.record.key !== null && blocked.has(one.record.key)) {
-      if (!resolved.has(one.record.offset)) parked.push(parkBehind(one.record, one.event))
-    } else {
-      events.push(one.event)
+async function handleAlone(db: Database, options: BatchOptions): Promise<BatchOutcome> {
+  const { onHandled = () => undefined, stopping } = options
+  let outcome: BatchOutcome | undefined
+  for (let attempt = 1; outcome === undefined; attempt += 1) {
+    try {
+      outcome = await handlePiece(db, options)
+    } catch (error) {
+      if (!mayBeOfEvent(error)) throw error
+      if (attempt === triesMax) {
+        outcome = await handlePiece(db, {
+          ...options,
+          failed: { detail: detailOf(error), attempts: triesMax },
+        })
+      } else {
+        await pause(betweenTriesMs * attempt * (0.5 + Math.random()), stopping)
+        stopping?.throwIfAborted()
+      }
     }
   }
-  return { events, parked }
+  onHandled(outcome)
+  return outcome
 }
 
-const keysOf = (judged: readonly Judgement[]): string[] => [
-  ...new Set(
-    judged.flatMap((one) => (one.kind === 'event' && one.record.key !== null ? [one.record.key] : [])),
-  ),
-]
-
-function lastEventId(judged: readonly Judgement[]): string | null {
-  const last = judged.at(-1)
-  return last?.kind === 'event' ? last.event.id : null
+export function sumOf(one: BatchOutcome, other: BatchOutcome): BatchOutcome {
+  return {
+    handled: one.handled + other.handled,
+    duplicates: one.duplicates + other.duplicates,
+    skipped: one.skipped + other.skipped,
+    parked: [...one.parked, ...other.parked],
+    foreign: one.foreign + other.foreign,
+  }
 }

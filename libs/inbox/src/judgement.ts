@@ -10,7 +10,7 @@ export interface InboxRecord {
 }
 
 /** Kept with a dead letter and shown to operators, so the words are permanent. */
-export type ParkReason = RefusedReason | 'too_old' | 'from_future' | 'behind_parked'
+export type ParkReason = RefusedReason | 'too_old' | 'from_future' | 'behind_parked' | 'failed'
 
 export interface Parked {
   readonly kind: 'parked'
@@ -21,6 +21,8 @@ export interface Parked {
   readonly eventType: string | null
   /** Later events of this key wait behind it. */
   readonly blocksKey: boolean
+  /** How often it was tried, where it was. */
+  readonly attempts?: number
 }
 
 export type Judgement =
@@ -72,6 +74,17 @@ export function judge(record: InboxRecord, nowMs: number, horizon: Horizon): Jud
 /** An event whose key waits for an earlier one: kept in order behind it. */
 export function parkBehind(record: InboxRecord, event: LikeEvent): Parked {
   return parked(record, 'behind_parked', 'an earlier event of this key is parked', event)
+}
+
+/** What became of the tries to handle an event alone. */
+export interface Failed {
+  readonly detail: string
+  readonly attempts: number
+}
+
+/** An event that the work cannot handle. */
+export function parkFailed(record: InboxRecord, event: LikeEvent, { detail, attempts }: Failed): Parked {
+  return { ...parked(record, 'failed', detail, event), attempts }
 }
 
 function parked(

@@ -9,43 +9,63 @@ export interface Scope {
 
 export interface Mark {
   readonly nextOffset: bigint
+  /** The event before nextOffset; null where that record was none, or nothing was read yet. */
+  readonly lastEventId: string | null
   /** The database's clock: what decides about ages is never a process's own. */
   readonly nowMs: number
 }
 
-/**
- * Locks the partition's mark until the end of the transaction. First statement of every batch: whoever else handles
- * this partition (a zombie, the next member, a redrive) waits here, and then sees what was done.
- */
-export async function lockMark(tx: Tx, scope: Scope): Promise<Mark> {
-  const { consumer, topic, partition } = scope
-  const read = () =>
-    tx.query<Mark>(sql`
-      select next_offset as "nextOffset", (extract(epoch from clock_timestamp()) * 1000)::float8 as "nowMs"
-      from metrics.consumer_offsets
-      where consumer = ${consumer} and topic = ${topic} and partition = ${partition}::int
-      for update`)
-  const [mark] = await read()
-  if (mark) return mark
-  await tx.execute(sql`
-    insert into metrics.consumer_offsets (consumer, topic, partition, next_offset)
-    values (${consumer}, ${topic}, ${partition}::int, 0) on conflict do nothing`)
-  const [made] = await read()
-  if (!made)
-    throw new Error(`No row in consumer_offsets for ${topic}/${String(partition)} right after its insert.`)
-  return made
+/** Locks the partition's mark: see lockMarks. */
+export async function lockMark(tx: Queryable, scope: Scope): Promise<Mark> {
+  const marks = await lockMarks(tx, scope, [scope.partition])
+  return marks.get(scope.partition) as Mark
 }
 
-/** Moves the mark behind the batch, in the transaction of its effects. */
-export async function moveMark(
-  tx: Tx,
-  { consumer, topic, partition }: Scope,
-  nextOffset: bigint,
-  lastEventId: string | null,
-): Promise<void> {
+/**
+ * Locks the partitions' marks until the end of the transaction, in their order. First statement of every batch: whoever
+ * else handles one of them (a zombie, the next member, a redrive) waits here, and then sees what was done.
+ */
+export async function lockMarks(
+  tx: Queryable,
+  { consumer, topic }: Pick<Scope, 'consumer' | 'topic'>,
+  partitions: readonly number[],
+): Promise<Map<number, Mark>> {
+  const read = () =>
+    tx.query<Mark & { partition: number }>(sql`
+      select partition, next_offset as "nextOffset", last_event_id::text as "lastEventId",
+             (extract(epoch from clock_timestamp()) * 1000)::float8 as "nowMs"
+      from metrics.consumer_offsets
+      where consumer = ${consumer} and topic = ${topic} and partition = any (${partitions}::int[])
+      order by partition for update`)
+  let marks = await read()
+  if (marks.length < partitions.length) {
+    await tx.execute(sql`
+      insert into metrics.consumer_offsets (consumer, topic, partition, next_offset)
+      select ${consumer}, ${topic}, partition, 0 from unnest(${partitions}::int[]) as partition order by partition
+      on conflict do nothing`)
+    marks = await read()
+  }
+  if (marks.length < partitions.length)
+    throw new Error(`No row in consumer_offsets for ${topic}/${partitions.join(',')} right after its insert.`)
+  return new Map(marks.map(({ partition, ...mark }) => [partition, mark]))
+}
+
+/**
+ * The log is not the one that the mark is of: reads it from its beginning. What had its effect is known by its id.
+ * Dead letters of the old log move to offsets below 0, in their order and below all that are there already: their
+ * places belong to the new log's records, and a redrive still takes the old ones first.
+ */
+export async function dropMark(tx: Tx, { consumer, topic, partition }: Scope): Promise<void> {
+  await tx.execute(sql`
+    with old as (
+      select max(record_offset) - least(min(record_offset), 0) + 1 as span from metrics.dead_letters
+      where consumer = ${consumer} and topic = ${topic} and partition = ${partition}::int
+    )
+    update metrics.dead_letters set record_offset = record_offset - old.span from old
+    where consumer = ${consumer} and topic = ${topic} and partition = ${partition}::int and old.span > 0`)
   await tx.execute(sql`
     update metrics.consumer_offsets
-    set next_offset = ${nextOffset}, last_event_id = ${lastEventId}::uuid, updated_at = now()
+    set next_offset = 0, last_event_id = null, started_offset = null, started_end = null, starts = 0, updated_at = now()
     where consumer = ${consumer} and topic = ${topic} and partition = ${partition}::int`)
 }
 

@@ -10,4 +10,12 @@ export {
   type SubscriberOptions,
   subscribe,
 } from './subscriber.ts'
-export { type TopicPlan, ensureTopics, readTopicEnds, removeGroups, removeTopics } from './topics.ts'
+export {
+  type TopicPlan,
+  type TopicRetention,
+  ensureTopics,
+  readTopicEnds,
+  readTopicRetention,
+  removeGroups,
+  removeTopics,
+} from './topics.ts'

@@ -196,6 +196,67 @@ describe('a member of a group', () => {
 const listen = (server: Server, port = 0): Promise<Server> =>
   new Promise((resolve) => server.listen(port, '127.0.0.1', () => resolve(server)))
 
+describe('a partition', () => {
+  it('tells its first batch since it was assigned, and where its log ends', async () => {
+    await send(numbered(0, 10, 1))
+    const got: [boolean, bigint, number][] = []
+    const onBatch = async (batch: IncomingBatch) => {
+      got.push([batch.isFirst, batch.logEnd, batch.records.length])
+      return undefined
+    }
+    const member = join(onBatch)
+    await until('the first is committed', async () => (await committed()) === 10)
+    await send(numbered(10, 1, 1))
+    await until('the second is committed', async () => (await committed()) === 11)
+    await member.stop()
+    await send(numbered(11, 1, 1))
+    join(onBatch)
+    await until('the third is committed', async () => (await committed()) === 12)
+    expect(got).toEqual([
+      [true, 10n, 10],
+      [false, 11n, 1],
+      [true, 12n, 1],
+    ])
+  })
+
+  it('is read again from the offset that a batch is given back with, and the broker is told nothing of that batch', async () => {
+    await send(numbered(0, 10, 1))
+    const first = collector()
+    const member = join(first.onBatch)
+    await until('all is committed', async () => (await committed()) === 10)
+    await member.stop()
+    await send(numbered(10, 2, 1))
+    const got: [boolean, number[]][] = []
+    let before = 0
+    join(async (batch) => {
+      got.push([batch.isFirst, valuesOf(batch)])
+      if (got.length === 1) return 9n
+      before = await committed()
+      return undefined
+    })
+    await until('all is committed', async () => (await committed()) === 12)
+    expect(got).toEqual([
+      [true, [10, 11]],
+      [false, [9, 10, 11]],
+    ])
+    expect(before).toBe(10)
+  })
+
+  it('is read from its beginning where it has no such offset', async () => {
+    await send(numbered(0, 5, 1))
+    const got: number[][] = []
+    join(async (batch) => {
+      got.push(valuesOf(batch))
+      return got.length === 1 ? 99n : undefined
+    })
+    await until('all is committed', async () => (await committed()) === 5)
+    expect(got).toEqual([
+      [0, 1, 2, 3, 4],
+      [0, 1, 2, 3, 4],
+    ])
+  })
+})
+
 describe('a batch that fails', () => {
   it('comes again, the same one, while it is an outage, and the member stays in the group', async () => {
     await send(numbered(0, 8, 3))

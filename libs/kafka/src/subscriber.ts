@@ -16,6 +16,10 @@ export interface IncomingBatch {
   topic: string
   partition: number
   records: IncomingRecord[]
+  /** The first one of its partition since this member was assigned it. */
+  isFirst: boolean
+  /** The offset that the partition's next record will get. */
+  logEnd: bigint
   /** Aborted when this member stops. */
   stopping: AbortSignal
 }
@@ -27,9 +31,11 @@ export interface SubscriberOptions extends KafkaOptions {
   partitionsAtOnceMax: number
   /**
    * Handles a batch completely (its effects are committed when it resolves). A retryable Failure is an outage: the
-   * same batch comes again after a pause, the membership is kept. Any other error is a bug and goes to `fail`.
+   * same batch comes again after a pause, the membership is kept. Any other error is a bug and goes to `fail`, but for
+   * one after `stopping`. Where it resolves to an offset, the batch is given back and reading goes on from there (from
+   * the beginning, where the log has no such offset): nothing is told to the broker.
    */
-  onBatch: (batch: IncomingBatch) => Promise<void>
+  onBatch: (batch: IncomingBatch) => Promise<bigint | undefined>
   fail: (error: unknown) => void
 }
 
@@ -79,9 +85,11 @@ export function subscribe(options: SubscriberOptions): Subscriber {
   async function session(): Promise<void> {
     const consumer = buildMember(options)
     const over = endOf(consumer, stopping.signal)
+    let unread = new Set<number>()
     consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
       joined = true
       assigned = payload.memberAssignment[options.topic] ?? []
+      unread = new Set(assigned)
       log.info({ partitions: assigned }, 'partitions assigned')
     })
     consumer.on(consumer.events.REBALANCING, () => {
@@ -94,7 +102,8 @@ export function subscribe(options: SubscriberOptions): Subscriber {
         autoCommit: false,
         eachBatchAutoResolve: false,
         partitionsConsumedConcurrently: options.partitionsAtOnceMax,
-        eachBatch: (payload) => handle(work, payload),
+        eachBatch: (payload) =>
+          handle(work, payload, { consumer, isFirst: unread.delete(payload.batch.partition) }),
       })
       const error = await over.ended
       if (error !== undefined) throw kafkaFailure(error)
@@ -172,10 +181,19 @@ interface BatchWork extends Pick<SubscriberOptions, 'onBatch' | 'fail' | 'log'> 
   onHandled: () => void
 }
 
+/** Asked anew after each wait, which the compiler does not see. */
+const isOver = (signal: AbortSignal): boolean => signal.aborted
+
+interface Place {
+  consumer: Consumer
+  isFirst: boolean
+}
+
 /** Throws only what kafkajs throws, which a fresh client may mend. */
 async function handle(
   { onBatch, onHandled, fail, log, stopping }: BatchWork,
   payload: EachBatchPayload,
+  { consumer, isFirst }: Place,
 ): Promise<void> {
   const { batch } = payload
   const { topic, partition } = batch
@@ -183,11 +201,17 @@ async function handle(
   for (let attempt = 1; ; attempt += 1) {
     if (stopping.aborted || !payload.isRunning() || payload.isStale()) return
     try {
-      incoming ??= { topic, partition, records: batch.messages.map(recordOf), stopping }
+      incoming ??= {
+        ...{ topic, partition, records: batch.messages.map(recordOf), stopping },
+        ...{ isFirst, logEnd: BigInt(batch.highWatermark) },
+      }
       const handed = incoming
-      await beating(payload, () => onBatch(handed))
-      break
+      const readFrom = await beating(payload, () => onBatch(handed))
+      if (readFrom === undefined) break
+      consumer.seek({ topic, partition, offset: String(readFrom) })
+      return
     } catch (error) {
+      if (isOver(stopping)) return // it comes again to whoever has the partition next
       if (!(error instanceof Failure && error.retryable)) {
         fail(error)
         return
@@ -206,12 +230,12 @@ async function handle(
 }
 
 /** A long batch keeps the membership. That the group rebalances meanwhile is heard at the heartbeat after it. */
-async function beating(payload: EachBatchPayload, work: () => Promise<void>): Promise<void> {
+async function beating<T>(payload: EachBatchPayload, work: () => Promise<T>): Promise<T> {
   const timer = setInterval(() => {
     payload.heartbeat().catch(() => undefined)
   }, heartbeatIntervalMs)
   try {
-    await work()
+    return await work()
   } finally {
     clearInterval(timer)
   }

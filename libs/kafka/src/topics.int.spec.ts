@@ -4,7 +4,7 @@ import { afterAll, describe, expect, it } from '@jest/globals'
 import { ConfigResourceTypes } from 'kafkajs'
 import { type KafkaOptions, buildKafka } from './client.ts'
 import { buildPublisher } from './publisher.ts'
-import { type TopicPlan, ensureTopics, readTopicEnds, removeTopics } from './topics.ts'
+import { type TopicPlan, ensureTopics, readTopicEnds, readTopicRetention, removeTopics } from './topics.ts'
 
 const options: KafkaOptions = {
   brokers: parseBrokers(process.env['KAFKA_BROKERS'] ?? ''),
@@ -157,5 +157,36 @@ describe('removeTopics', () => {
       expect(await admin((client) => client.listTopics())).not.toContain(there.topic)
     })
     await removeTopics(options, [there.topic])
+  })
+})
+
+describe('readTopicRetention', () => {
+  it('tells how long records stay, for ever included, and by which policy', async () => {
+    const one = plan()
+    await ensureTopics(options, [one])
+    expect(await readTopicRetention(options, one.topic)).toEqual({
+      retentionMs: 3_600_000,
+      cleanupPolicy: 'delete',
+    })
+    const configEntries = [
+      { name: 'retention.ms', value: '-1' },
+      { name: 'cleanup.policy', value: 'compact' },
+    ]
+    await admin((client) =>
+      client.alterConfigs({
+        validateOnly: false,
+        resources: [{ type: ConfigResourceTypes.TOPIC, name: one.topic, configEntries }],
+      }),
+    )
+    await until('the settings are changed', async () => {
+      const expected = { retentionMs: Infinity, cleanupPolicy: 'compact' }
+      expect(await readTopicRetention(options, one.topic)).toEqual(expected)
+    })
+  })
+
+  it('fails as an outage where the topic is not there', async () => {
+    await expect(readTopicRetention(options, `test-${randomUUID()}`)).rejects.toMatchObject({
+      code: 'BROKER_UNAVAILABLE',
+    })
   })
 })

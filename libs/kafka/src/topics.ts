@@ -1,4 +1,4 @@
-import { type Admin } from 'kafkajs'
+import { type Admin, ConfigResourceTypes } from 'kafkajs'
 import { Failure, pause } from '@likewise/service'
 import { type KafkaOptions, buildKafka } from './client.ts'
 import { kafkaFailure } from './failure.ts'
@@ -86,6 +86,29 @@ export async function readTopicEnds(
     return ends
       .map(({ partition, low, high }) => ({ partition, start: BigInt(low), end: BigInt(high) }))
       .sort((a, b) => a.partition - b.partition)
+  })
+}
+
+export interface TopicRetention {
+  /** How long records stay at least; Infinity: for ever. */
+  retentionMs: number
+  /** `delete`, `compact`, or both. */
+  cleanupPolicy: string
+}
+
+/** What of a topic's settings says how long its records stay. */
+export async function readTopicRetention(options: KafkaOptions, topic: string): Promise<TopicRetention> {
+  return withAdmin(options, async (admin) => {
+    const { resources } = await admin.describeConfigs({
+      includeSynonyms: false,
+      resources: [
+        { type: ConfigResourceTypes.TOPIC, name: topic, configNames: ['retention.ms', 'cleanup.policy'] },
+      ],
+    })
+    const valueOf = (name: string) =>
+      resources[0]?.configEntries.find(({ configName }) => configName === name)?.configValue ?? ''
+    const retentionMs = Number(valueOf('retention.ms'))
+    return { retentionMs: retentionMs < 0 ? Infinity : retentionMs, cleanupPolicy: valueOf('cleanup.policy') }
   })
 }
 

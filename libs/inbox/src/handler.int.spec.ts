@@ -1,0 +1,198 @@
+import { randomUUID } from 'node:crypto'
+import { type Tx, sql } from '@likewise/database'
+import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
+import type { LikeEvent } from '@likewise/events'
+import { Failure, buildLogger, buildTelemetry } from '@likewise/service'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
+import { type HandlerBatch, buildHandler } from './handler.ts'
+import type { InboxRecord } from './judgement.ts'
+import { readMarks } from './offsets.ts'
+import { horizon, idOf, likeRecord } from './testing.ts'
+
+const topic = 'catalog-events'
+const stopping = new AbortController().signal
+let test: TestDatabase
+let consumer: string
+let applied: number[]
+let lines: { level: string; msg: string; why?: string; missing?: string }[]
+let processes: ReturnType<typeof buildTelemetry>[]
+
+beforeAll(async () => {
+  test = await freshDatabase('handler')
+})
+afterAll(() => test.drop())
+beforeEach(() => {
+  consumer = `test-${randomUUID()}`
+  applied = []
+  lines = []
+  processes = []
+})
+
+const work = async (_tx: Tx, fresh: readonly LikeEvent[]): Promise<void> => {
+  applied.push(...fresh.map(({ data }) => data.userId - 1))
+}
+
+/** A new process. */
+function start(by: typeof work = work) {
+  const telemetry = buildTelemetry('test')
+  processes.push(telemetry)
+  return buildHandler({
+    ...{ db: test.db, consumer, horizon, telemetry, work: by, transactionsAtOnceMax: 3 },
+    log: buildLogger(
+      { service: 'test', level: 'debug' },
+      { write: (line) => void lines.push(JSON.parse(line) as (typeof lines)[number]) },
+    ),
+  })
+}
+
+function batch(
+  records: readonly InboxRecord[],
+  logEnd: number,
+  more: Partial<HandlerBatch> = {},
+): HandlerBatch {
+  return { topic, partition: 0, records, logEnd: BigInt(logEnd), isFirst: true, stopping, ...more }
+}
+
+/** A broker's log: what a member gets that reads from an offset, or from the beginning where there is no such offset. */
+function logOf(records: readonly InboxRecord[]) {
+  const end = Number(records.at(-1)?.offset ?? -1n) + 1
+  return async (process: ReturnType<typeof start>, from: number): Promise<number[]> => {
+    const reads: number[] = []
+    for (let at = from, isFirst = true; ; isFirst = false) {
+      reads.push(at)
+      if (reads.length > 5) throw new Error('it goes round in circles')
+      const inRange = at <= end && BigInt(at) >= (records[0]?.offset ?? 0n)
+      const got = records.filter(({ offset }) => !inRange || offset >= BigInt(at))
+      const readFrom = await process(batch(got, end, { isFirst }))
+      if (readFrom === undefined) return reads
+      at = Number(readFrom)
+    }
+  }
+}
+
+const likes = (count: number, from = 0) =>
+  Array.from({ length: count }, (_, i) => likeRecord(from + i, 100 + from + i))
+const mark = async () => Number((await readMarks(test.db, consumer, topic))[0]?.nextOffset)
+const told = (level: string) => lines.filter((line) => line.level === level)
+/** Of all processes. */
+async function counted(line: string): Promise<number> {
+  const texts = await Promise.all(processes.map((telemetry) => telemetry.text()))
+  const values = texts.flatMap((text) => text.split('\n').filter((one) => one.startsWith(`${line} `)))
+  return values.reduce((sum, one) => sum + Number(one.split(' ').at(-1)), 0)
+}
+
+describe('a partition that is taken over', () => {
+  it('goes on behind the mark, after a look at the record before it', async () => {
+    const log = likes(6)
+    await logOf(log.slice(0, 4))(start(), 0)
+    expect(await logOf(log)(start(), 4)).toEqual([4, 3])
+    expect([applied, await mark()]).toEqual([[0, 1, 2, 3, 4, 5], 6])
+    expect([...told('warn'), ...told('error')]).toEqual([])
+  })
+
+  it('is looked at once: later batches are handled as they come', async () => {
+    const process = start()
+    expect(await process(batch(likes(2), 2))).toBeUndefined()
+    expect(await process(batch(likes(2, 2), 4, { isFirst: false }))).toBeUndefined()
+    expect(applied).toEqual([0, 1, 2, 3])
+  })
+
+  it('has each effect once where the broker begins at an offset long past, or forgot it (I2)', async () => {
+    const log = likes(6)
+    await logOf(log.slice(0, 4))(start(), 0)
+    await logOf(log)(start(), 1)
+    await logOf(log)(start(), 0)
+    expect([applied, await mark()]).toEqual([[0, 1, 2, 3, 4, 5], 6])
+  })
+})
+
+describe('a topic that was made again', () => {
+  it.each([
+    ['shorter than the mark, read from its beginning', 3, 0],
+    ['shorter than the mark, asked for an offset it has not', 3, 5],
+    ['as long as the mark', 5, 0],
+    ['longer than the mark, read from its beginning', 8, 0],
+    ['longer than the mark, read from the mark', 8, 5],
+  ])('%s: nothing of it is passed over, and it is told', async (_, length, from) => {
+    await logOf(likes(5))(start(), 0)
+    applied = []
+    const fresh = likes(length)
+    await logOf(fresh)(start(), from)
+    expect(applied).toEqual(fresh.map((__, i) => i))
+    expect(await mark()).toBe(length)
+    expect(told('error')).toMatchObject([{ msg: expect.stringContaining('another log'), why: expect.any(String) }]) // prettier-ignore
+    expect(await counted('likewise_inbox_log_resets_total')).toBe(1)
+  })
+
+  it('while it is read, without a new assignment, is noticed by its offsets', async () => {
+    const process = start()
+    await process(batch(likes(5), 5))
+    applied = []
+    const fresh = likes(2)
+    expect(await process(batch(fresh, 2, { isFirst: false }))).toBe(0n)
+    expect(await process(batch(fresh, 2, { isFirst: false }))).toBeUndefined()
+    expect(applied).toEqual([0, 1])
+  })
+
+  it('and filled with the same events again: each has its effect once (I2)', async () => {
+    const old = likes(5)
+    await logOf(old)(start(), 0)
+    const again = [old[4]!, old[1]!, likeRecord(9, 300)].map((record, i) => ({
+      ...record,
+      offset: BigInt(i),
+    }))
+    await logOf(again)(start(), 5)
+    expect(applied).toEqual([0, 1, 2, 3, 4, 9])
+    expect(await mark()).toBe(3)
+  })
+
+  it('keeps the dead letters of the old one, before those of the new one at the same offsets', async () => {
+    const broken = (offset: number) => ({ ...likeRecord(offset, 7), value: Buffer.from('{') })
+    const letters = async () =>
+      (
+        await test.db.query<{ offset: bigint; id: string }>(sql`
+          select record_offset as offset, event_id::text as id from metrics.dead_letters
+          where consumer = ${consumer} order by record_offset`)
+      ).map(({ offset, id }) => [Number(offset), id])
+    const logs = [0, 1, 2].map(() => [broken(0), likeRecord(1, 8), broken(2), likeRecord(3, 8)])
+    for (const log of logs) await logOf(log)(start(), 0)
+    const kept = await letters()
+    expect(kept.map(([, id]) => id)).toEqual(logs.flatMap((log) => [idOf(log[0]!), idOf(log[2]!)]))
+    expect(kept.slice(-2).map(([offset]) => offset)).toEqual([0, 2])
+    expect(kept.slice(0, -2).every(([offset]) => Number(offset) < 0)).toBe(true)
+  })
+})
+
+it('records that the broker removed before they were read are told with their number; reading goes on behind them', async () => {
+  await logOf(likes(3))(start(), 0)
+  await logOf(likes(4, 10))(start(), 3)
+  expect([applied, await mark()]).toEqual([[0, 1, 2, 10, 11, 12, 13], 14])
+  expect(told('warn')).toMatchObject([{ missing: '7' }])
+  expect(await counted('likewise_inbox_missing_records_total')).toBe(7)
+})
+
+describe('an outage', () => {
+  it('is no death: tried again by the same process, a batch is not taken to pieces', async () => {
+    let tries = 0
+    const sizes: number[] = []
+    const process = start(async (_tx, fresh) => {
+      sizes.push(fresh.length)
+      if ((tries += 1) < 4) throw new Failure('DATABASE_UNAVAILABLE', 'away')
+    })
+    const one = batch(likes(5), 5)
+    for (let i = 0; i < 3; i += 1) await expect(process(one)).rejects.toMatchObject({ retryable: true })
+    await process(one)
+    expect(sizes).toEqual([5, 5, 5, 5])
+  })
+
+  it('of a record that is in hand alone parks nothing, however often it is tried', async () => {
+    let tries = 0
+    const process = start(async () => {
+      if ((tries += 1) < 6) throw new Failure('DATABASE_BUSY', 'busy')
+    })
+    for (let i = 0; i < 5; i += 1)
+      await expect(process(batch(likes(1), 1))).rejects.toMatchObject({ retryable: true })
+    await process(batch(likes(1), 1))
+    expect(await counted('likewise_inbox_records_total{result="handled"}')).toBe(1)
+  })
+})

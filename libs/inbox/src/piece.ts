@@ -1,0 +1,205 @@
+import { type Database, type Tx, sql } from '@likewise/database'
+import { type LikeEvent, aggregateType, partitionKeyOf } from '@likewise/events'
+import { blockedKeys, park, readTroubles } from './dead-letters.ts'
+import { decide } from './decide.ts'
+import { firstOfEach, insertHandled } from './handle-once.ts'
+import {
+  type Failed,
+  type Horizon,
+  type InboxRecord,
+  type Judgement,
+  type Parked,
+  judge,
+  parkFailed,
+} from './judgement.ts'
+import { type Mark, type Scope, lockMark, lockMarks } from './offsets.ts'
+
+export interface BatchOutcome {
+  /** Events that had their effect now. */
+  handled: number
+  /** Events whose id had its effect before. */
+  duplicates: number
+  /** Records at offsets this consumer had passed. */
+  skipped: number
+  parked: readonly { reason: string; detail: string; offset: bigint; eventId: string | null }[]
+  /** Events of other families, none of our business. */
+  foreign: number
+}
+
+export interface PieceOptions {
+  readonly scope: Scope
+  /** In offset order, as a partition gives them. */
+  readonly records: readonly InboxRecord[]
+  readonly horizon: Horizon
+  /** The effect. Only statements on this transaction: nothing else would be undone with it. */
+  readonly work: (tx: Tx, fresh: readonly LikeEvent[]) => Promise<void>
+  /** Set where the one record there is could not be handled: it is parked as `failed`. */
+  readonly failed?: Failed
+}
+
+export const nothing: BatchOutcome = { handled: 0, duplicates: 0, skipped: 0, parked: [], foreign: 0 }
+
+/**
+ * Handles a batch, or a piece of one, in one transaction: lock the mark → skip what lies before it → park what cannot
+ * be handled, and what waits behind it → insert the ids, move the mark → do the work.
+ *
+ * Where nothing is parked that is three statements (the lock, `take`, the work). The lock is one of its own, since a
+ * statement sees only what was committed when it began: one that waits for the lock would not see what the holder did.
+ */
+export async function handlePiece(db: Database, options: PieceOptions): Promise<BatchOutcome> {
+  const { scope, work } = options
+  return db.tx(async (tx) => {
+    const { nextOffset, nowMs } = await lockMark(tx, scope)
+    const seen = see(options, nextOffset, nowMs)
+    if (seen.goal === null) return { ...nothing, skipped: seen.skipped }
+    const { events, parked, fresh } = await takeOrPark(tx, scope, { ...seen, goal: seen.goal })
+    if (fresh.length > 0) await work(tx, fresh)
+    return outcomeOf(seen, { events, parked, handled: fresh.length })
+  })
+}
+
+/**
+ * Handles batches of several partitions of one topic in one transaction, with the same three statements. Where it is not
+ * that simple, since something has to be parked, it does nothing.
+ *
+ * @returns the outcomes, in the order given.
+ */
+export async function handleTogether(
+  db: Database,
+  pieces: readonly [PieceOptions, ...PieceOptions[]],
+): Promise<BatchOutcome[] | 'apart'> {
+  const { scope, work } = pieces[0]
+  return db.tx(async (tx) => {
+    const marks = await lockMarks(
+      tx,
+      scope,
+      pieces.map((piece) => piece.scope.partition),
+    )
+    const seen = pieces.map((piece) => {
+      const { nextOffset, nowMs } = marks.get(piece.scope.partition) as Mark
+      return see(piece, nextOffset, nowMs)
+    })
+    const judged = seen.flatMap((one) => one.judged)
+    if (judged.some(({ kind }) => kind === 'parked')) return 'apart'
+    const goals = seen.flatMap(({ goal }) => (goal === null ? [] : [goal]))
+    if (goals.length === 0) return seen.map(({ skipped }) => ({ ...nothing, skipped }))
+    const taken = await take(tx, scope, { events: eventsOf(judged), keys: keysOf(judged), goals })
+    if (taken === 'blocked') return 'apart'
+    if (taken.length > 0) await work(tx, taken)
+    const fresh = new Set(taken)
+    return seen.map((one) => {
+      const events = eventsOf(one.judged)
+      return outcomeOf(one, {
+        events,
+        parked: [],
+        handled: events.filter((event) => fresh.has(event)).length,
+      })
+    })
+  })
+}
+
+interface Goal {
+  partition: number
+  nextOffset: bigint
+  lastEventId: string | null
+}
+
+/** A batch as it looks under the lock of its mark. */
+interface Seen {
+  wanted: readonly InboxRecord[]
+  judged: readonly Judgement[]
+  skipped: number
+  /** Where the mark is to go; null where nothing lies behind it. */
+  goal: Goal | null
+}
+
+function see({ scope, records, horizon, failed }: PieceOptions, nextOffset: bigint, nowMs: number): Seen {
+  const wanted = records.filter(({ offset }) => offset >= nextOffset)
+  const judged = wanted.map((record) => judge(record, nowMs, horizon)).map(failing(failed))
+  const [last, lastJudged] = [wanted.at(-1), judged.at(-1)]
+  const lastEventId = lastJudged?.kind === 'event' ? lastJudged.event.id : null
+  const goal = last ? { partition: scope.partition, nextOffset: last.offset + 1n, lastEventId } : null
+  return { wanted, judged, skipped: records.length - wanted.length, goal }
+}
+
+function outcomeOf(
+  { judged, skipped }: Seen,
+  { events, parked, handled }: { events: readonly LikeEvent[]; parked: readonly Parked[]; handled: number },
+): BatchOutcome {
+  return {
+    handled,
+    duplicates: events.length - handled,
+    skipped,
+    parked: parked.map(({ reason, detail, record, eventId }) => ({
+      ...{ reason, detail, offset: record.offset, eventId },
+    })),
+    foreign: judged.filter(({ kind }) => kind === 'foreign').length,
+  }
+}
+
+/** Takes the events; first parks what has to be, which is the rare case and costs two statements more. */
+async function takeOrPark(
+  tx: Tx,
+  scope: Scope,
+  { judged, wanted, goal }: Seen & { goal: Goal },
+): Promise<{ events: LikeEvent[]; parked: Parked[]; fresh: LikeEvent[] }> {
+  const keys = keysOf(judged)
+  const goals = [goal]
+  if (judged.every(({ kind }) => kind !== 'parked')) {
+    const events = eventsOf(judged)
+    const fresh = await take(tx, scope, { events, keys, goals })
+    if (fresh !== 'blocked') return { events, parked: [], fresh }
+  }
+  const offsets = wanted.map(({ offset }) => offset)
+  const { blocked, resolved } = await readTroubles(tx, scope, { keys, offsets })
+  const { events, parked } = decide(judged, blocked, resolved)
+  const fresh = await take(tx, scope, { events, keys: [], goals })
+  if (fresh === 'blocked') throw new Error('Nothing was asked to be blocked.')
+  await park(tx, scope, parked)
+  return { events, parked, fresh }
+}
+
+/**
+ * Remembers the events and moves the marks behind the batches, in one statement, unless one of the keys waits for a
+ * redrive: then it does nothing. Moving a mark also says that what was begun is done.
+ *
+ * @returns the events that are fresh, in the order given.
+ */
+async function take(
+  tx: Tx,
+  { consumer, topic }: Pick<Scope, 'consumer' | 'topic'>,
+  { events, keys, goals }: { events: readonly LikeEvent[]; keys: readonly string[]; goals: readonly Goal[] },
+): Promise<LikeEvent[] | 'blocked'> {
+  const consumed = events.map((event) => ({
+    ...{ id: event.id, type: event.type, aggregateType, aggregateId: partitionKeyOf(event) },
+  }))
+  const unblocked = sql`not (select found from blocked)`
+  const [taken] = await tx.query<{ blocked: boolean; ids: string[] | null }>(sql`
+    with blocked as materialized (
+      select exists (${blockedKeys({ consumer, topic }, keys)}) as found
+    ), moved as (
+      update metrics.consumer_offsets as o
+      set next_offset = goal.next_offset, last_event_id = goal.last_event_id, updated_at = now(),
+          started_offset = null, started_end = null, starts = 0
+      from unnest(${goals.map(({ partition }) => partition)}::int[],
+                  ${goals.map(({ nextOffset }) => nextOffset)}::bigint[],
+                  ${goals.map(({ lastEventId }) => lastEventId)}::uuid[]) as goal(partition, next_offset, last_event_id)
+      where o.consumer = ${consumer} and o.topic = ${topic} and o.partition = goal.partition and ${unblocked}
+    ), fresh as (${insertHandled(consumer, consumed, unblocked)})
+    select (select found from blocked) as blocked, (select array_agg(event_id::text) from fresh) as ids`)
+  return taken?.blocked === false ? firstOfEach(events, taken.ids) : 'blocked'
+}
+
+const failing =
+  (failed: Failed | undefined) =>
+  (one: Judgement): Judgement =>
+    failed !== undefined && one.kind === 'event' ? parkFailed(one.record, one.event, failed) : one
+
+const keysOf = (judged: readonly Judgement[]): string[] => [
+  ...new Set(
+    judged.flatMap((one) => (one.kind === 'event' && one.record.key !== null ? [one.record.key] : [])),
+  ),
+]
+
+const eventsOf = (judged: readonly Judgement[]): LikeEvent[] =>
+  judged.flatMap((one) => (one.kind === 'event' ? [one.event] : []))
