@@ -2,18 +2,31 @@ import { type Queryable, type Tx, sql } from '@likewise/database'
 import type { InboxRecord, Parked } from './judgement.ts'
 import type { Scope } from './offsets.ts'
 
-/** Of these keys, the ones that wait for a redrive. Read after the mark's lock, or a redrive could slip between. */
+/**
+ * Of these keys, the ones that wait for a redrive. Read after the mark's lock, or a redrive could slip between.
+ *
+ * A redrive locks the marks of the partitions in which the key has letters; where a topic got more partitions, a key's
+ * new events come in another one. So a letter of each key is locked as well, which a redrive can then not resolve before
+ * this batch has parked what it has behind it; and where a redrive was first, this waits for it and looks again.
+ */
 export async function readBlockedKeys(
   tx: Tx,
   { consumer, topic }: Scope,
   keys: readonly string[],
 ): Promise<Set<string>> {
   if (keys.length === 0) return new Set()
-  const rows = await tx.query<{ key: string }>(sql`
-    select distinct record_key as key from metrics.dead_letters
-    where consumer = ${consumer} and topic = ${topic} and record_key = any (${keys}::text[])
-      and resolved_at is null and blocks_key`)
-  return new Set(rows.map((row) => row.key))
+  for (;;) {
+    const found = await tx.query<{ key: string; id: bigint }>(sql`
+      select record_key as key, min(id) as id from metrics.dead_letters
+      where consumer = ${consumer} and topic = ${topic} and record_key = any (${keys}::text[])
+        and resolved_at is null and blocks_key
+      group by record_key`)
+    if (found.length === 0) return new Set()
+    const held = await tx.query(sql`
+      select 1 as held from metrics.dead_letters where id = any (${found.map(({ id }) => id)}::bigint[]) and resolved_at is null
+      order by id for share`)
+    if (held.length === found.length) return new Set(found.map(({ key }) => key))
+  }
 }
 
 /** Of these offsets, the ones that were parked before and are resolved: a replay must not park them again. */

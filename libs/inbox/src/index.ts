@@ -3,3 +3,13 @@ export { handleOnce } from './handle-once.ts'
 export type { Horizon, InboxRecord, ParkReason } from './judgement.ts'
 export { type Scope, readMarks } from './offsets.ts'
 export { countDeadLetters } from './dead-letters.ts'
+export {
+  type DeadLetter,
+  type LetterSelection,
+  type WholeLetter,
+  listDeadLetters,
+  readDeadLetters,
+  readQueue,
+} from './letter.ts'
+export type { KeyOutcome, LetterAction, RedriveAction } from './move-key.ts'
+export { discard, redrive } from './redrive.ts'

@@ -10,7 +10,7 @@ export interface InboxRecord {
 }
 
 /** Kept with a dead letter and shown to operators, so the words are permanent. */
-export type ParkReason = RefusedReason | 'too_old' | 'from_future' | 'behind_parked'
+export type ParkReason = RefusedReason | 'too_old' | 'from_future' | 'behind_parked' | 'failed'
 
 export interface Parked {
   readonly kind: 'parked'
