@@ -140,10 +140,15 @@ async function moveQueue(move: Move, verb: 'redrive' | 'discard'): Promise<Stay 
   const { action, nowMs, group, tx } = move
   const reading = { horizon: action.horizon, nowMs, force: action.force ?? false }
   let askedFor = 0
-  for (;;) {
-    // From the head each time: what a batch parks behind it until these are locked comes with the next page.
-    const letters = await readLetters(move, queueOf(group))
-    if (letters.length === 0) return null
+  for (let last: QueuedLetter | undefined; ;) {
+    const letters = await readLetters(move, sql`${queueOf(group)} and ${behind(last)}`)
+    if (letters.length === 0) {
+      // Once more from the head: a batch of a partition that lies before these may have parked behind them meanwhile.
+      if (!last) return null
+      last = undefined
+      continue
+    }
+    last = letters.at(-1)
     const wanted = letters.map((one) => (verb === 'redrive' ? one : { ...one, selected: false }))
     const { movable, stop } = movableOf(wanted, reading)
     const { done, error } = await apply(move, movable)
@@ -172,7 +177,7 @@ async function moveAlone(move: Move): Promise<Stay[]> {
       : sql`true`
     const letters = await readLetters(
       move,
-      sql`${aloneOf(group)} and ${after} and ${matches(action.selection)}`,
+      sql`${aloneOf(group)} and ${behind(last)} and ${matches(action.selection)}`,
     )
     if (letters.length === 0) return stays
     last = letters.at(-1)
@@ -234,6 +239,10 @@ const aloneOf = ({ topic, name }: KeyGroup): Sql =>
   name === ''
     ? sql`topic = ${topic} and not blocks_key and (record_key is null or record_key = '' or length(record_key) > 16)`
     : sql`topic = ${topic} and not blocks_key and length(record_key) <= 16 and record_key = ${name}`
+
+/** From there on: what was resolved in this transaction lies in the index still, and would be walked with every page. */
+const behind = (last: QueuedLetter | undefined): Sql =>
+  last ? sql`(partition, record_offset) > (${last.partition}::int, ${last.offset})` : sql`true`
 
 /**
  * A page of unresolved letters in the order of the log, locked. By partition first: where a topic got more of them (a
