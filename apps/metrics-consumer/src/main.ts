@@ -4,6 +4,8 @@ import { subscribe } from '@likewise/kafka'
 import { buildHttp, checked, listen, parseBrokers, runService, version } from '@likewise/service'
 import { ConsumerConfig } from './config.ts'
 import { buildConsumer } from './consumer.ts'
+import { startCopying } from './dead-letter-copy.ts'
+import { watchDeadLetters } from './dead-letter-telemetry.ts'
 
 const dayMs = 86_400_000
 
@@ -40,6 +42,10 @@ await runService({
       fail,
     })
     defer('subscriber', () => subscriber.stop())
+    const kafka = { brokers: parseBrokers(config.KAFKA_BROKERS), clientId: 'likewise-metrics-consumer', log }
+    const consumer = config.CONSUMER_GROUP
+    defer('dead-letter copy', startCopying({ db, consumer, kafka, subscriber, telemetry }))
+    defer('dead letters', watchDeadLetters(db, consumer, { telemetry, log }))
 
     const ready = async () => ({
       database: await checked(db.ping()),

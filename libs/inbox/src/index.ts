@@ -13,3 +13,6 @@ export {
 } from './letter.ts'
 export type { KeyOutcome, LetterAction, RedriveAction } from './move-key.ts'
 export { discard, redrive } from './redrive.ts'
+export { type LetterBacklog, readLetterBacklog } from './letter-backlog.ts'
+export { type CopyOptions, copyDeadLetters } from './copy.ts'
+export type { LetterCopy } from './copy-record.ts'
