@@ -42,7 +42,7 @@ export function copyDeadLetters(options: CopyOptions): () => Promise<void> {
   const { log, everyMs = 1_000 } = options
   const { copied, failures } = copyTelemetry(options.telemetry)
   const stopping = new AbortController()
-  const counted = { ...options, onCopied: (form: string, count: number) => void copied.inc({ form }, count) }
+  const counted = { ...options, onCopied: (form: string, count: number) => copied.inc({ form }, count) }
 
   async function run(): Promise<void> {
     for (let attempt = 0; !stopping.signal.aborted;) {

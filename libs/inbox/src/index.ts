@@ -12,6 +12,7 @@ export {
   readQueue,
 } from './letter.ts'
 export type { KeyOutcome, LetterAction, RedriveAction } from './move-key.ts'
+export { type Reading, type Stay, readLetter } from './queue.ts'
 export { discard, redrive } from './redrive.ts'
 export { type LetterBacklog, readLetterBacklog } from './letter-backlog.ts'
 export { type CopyOptions, copyDeadLetters } from './copy.ts'

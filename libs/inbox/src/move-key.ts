@@ -172,9 +172,6 @@ async function moveAlone(move: Move): Promise<Stay[]> {
     if (stays.length < staysShownMax) stays.push(one)
   }
   for (let last: QueuedLetter | undefined; ;) {
-    const after = last
-      ? sql`(partition, record_offset) > (${last.partition}::int, ${last.offset})`
-      : sql`true`
     const letters = await readLetters(
       move,
       sql`${aloneOf(group)} and ${behind(last)} and ${matches(action.selection)}`,
