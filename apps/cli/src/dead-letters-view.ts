@@ -66,12 +66,14 @@ export function summaryOf(
     ...(discarded > 0 ? [`${String(discarded)} ${would}discarded`] : []),
     ...(left > 0 ? [`${String(left)} of those asked for ${dryRun ? 'would stay' : 'stay'}`] : []),
   ]
-  const flow =
-    blocked === 0
-      ? 'none of them waits any more'
-      : `${String(blocked)} of them ${dryRun ? 'would wait' : 'wait'} on`
-  const of = keys === 1 ? '1 key' : `${String(keys)} keys`
-  return `${parts.join(', ')}; of ${of}, ${flow}.${dryRun ? ' Nothing was changed.' : ''}`
+  return `${parts.join(', ')}; ${flowOf(keys, blocked)}.${dryRun ? ' Nothing was changed.' : ''}`
+}
+
+function flowOf(keys: number, blocked: number): string {
+  if (keys === 1) return blocked === 0 ? 'its key waits for nothing' : 'its key waits on'
+  return blocked === 0
+    ? `none of ${String(keys)} keys waits`
+    : `${String(blocked)} of ${String(keys)} keys wait on`
 }
 
 const letters = (n: number): string => `${String(n)} dead ${n === 1 ? 'letter' : 'letters'}`
@@ -157,7 +159,7 @@ const hexMax = 256
 function valueLines(value: WholeLetter['record']['value']): string[] {
   if (value === null) return ['  no value']
   const bytes = Buffer.from(value)
-  const size = `${String(bytes.length)} bytes`
+  const size = `${String(bytes.length)} ${bytes.length === 1 ? 'byte' : 'bytes'}`
   const text = utf8(bytes)
   if (text === null) {
     const rows =

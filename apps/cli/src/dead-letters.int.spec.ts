@@ -168,7 +168,7 @@ describe('likewise dead-letters redrive', () => {
     await handle(record(0, 1, broken), record(1, 1), record(2, 2))
     await mend(0)
     const text = await run('redrive', '--key', '1', '--by', 'ann')
-    expect(text).toContain('2 dead letters redriven; of 1 key, none of them waits any more.')
+    expect(text).toContain('2 dead letters redriven; its key waits for nothing.')
     expect([await count(1), await count(2), await unresolved()]).toEqual([2, 1, 0])
     expect(process.exitCode).not.toBe(1)
     await handle(record(3, 1))
@@ -183,7 +183,7 @@ describe('likewise dead-letters redrive', () => {
     await handle(record(0, 1, broken), record(1, 1))
     await mend(0)
     expect(await run('redrive', '--reason', 'not_json', '--dry-run')).toContain(
-      '2 dead letters would be redriven; of 1 key, none of them waits any more. Nothing was changed.',
+      '2 dead letters would be redriven; its key waits for nothing. Nothing was changed.',
     )
     expect([await count(1), await unresolved()]).toEqual([0, 2])
   })
@@ -192,7 +192,7 @@ describe('likewise dead-letters redrive', () => {
     await handle(record(0, 1, broken), record(1, 1))
     const text = await run('redrive', '--key', '1')
     expect(text).toContain('1: the value is not JSON')
-    expect(text).toContain('0 dead letters redriven, 2 of those asked for stay; of 1 key, 1 of them wait on.')
+    expect(text).toContain('0 dead letters redriven, 2 of those asked for stay; its key waits on.')
     expect(process.exitCode).toBe(1)
   })
 
