@@ -10,23 +10,44 @@ import type { Scope } from './offsets.ts'
  * this batch has parked what it has behind it; and where a redrive was first, this waits for it and looks again.
  */
 export async function readBlockedKeys(
-  tx: Tx,
-  { consumer, topic }: Scope,
+  tx: Queryable,
+  scope: Scope,
   keys: readonly string[],
 ): Promise<Set<string>> {
   if (keys.length === 0) return new Set()
   for (;;) {
-    const found = await tx.query<{ key: string; id: bigint }>(sql`
-      select record_key as key, min(id) as id from metrics.dead_letters
-      where consumer = ${consumer} and topic = ${topic} and record_key = any (${keys}::text[])
-        and resolved_at is null and blocks_key
-      group by record_key`)
-    if (found.length === 0) return new Set()
+    const found = await findBlocking(tx, scope, keys)
+    if (found.size === 0) return new Set()
     const held = await tx.query(sql`
-      select 1 as held from metrics.dead_letters where id = any (${found.map(({ id }) => id)}::bigint[]) and resolved_at is null
+      select 1 as held from metrics.dead_letters where id = any (${[...found.values()]}::bigint[]) and resolved_at is null
       order by id for share`)
-    if (held.length === found.length) return new Set(found.map(({ key }) => key))
+    if (held.length === found.size) return new Set(found.keys())
   }
+}
+
+const rowsAtFirst = 500
+
+/**
+ * One of the letters that block each key. Nobody needs to read the 100,000 that wait behind one (58 ms with every batch):
+ * as soon as there are more than a few, only the keys that were not met yet are looked for.
+ */
+async function findBlocking(
+  db: Queryable,
+  { consumer, topic }: Scope,
+  keys: readonly string[],
+): Promise<Map<string, bigint>> {
+  const found = new Map<string, bigint>()
+  for (let [left, limit] = [keys, rowsAtFirst]; left.length > 0; limit *= 2) {
+    const rows = await db.query<{ key: string; id: bigint }>(sql`
+      select record_key as key, id from metrics.dead_letters
+      where consumer = ${consumer} and topic = ${topic} and record_key = any (${left}::text[])
+        and resolved_at is null and blocks_key
+      limit ${limit}::int`)
+    for (const { key, id } of rows) found.set(key, id)
+    if (rows.length < limit) break
+    left = left.filter((key) => !found.has(key))
+  }
+  return found
 }
 
 /** Of these offsets, the ones that were parked before and are resolved: a replay must not park them again. */

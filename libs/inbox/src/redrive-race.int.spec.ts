@@ -1,7 +1,8 @@
 import { sql } from '@likewise/database'
-import { openTx } from '@likewise/database/testing'
+import { explained, openTx } from '@likewise/database/testing'
 import { pause } from '@likewise/service'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
+import { readBlockedKeys } from './dead-letters.ts'
 import { recordOf, withoutEnd } from './letter-testing.ts'
 import { lockMark } from './offsets.ts'
 import { type Bench, applyAs, freshBenches, topic } from './redrive-testing.ts'
@@ -123,6 +124,16 @@ describe('a redrive and a batch at the same time', () => {
     expect(both.map(({ status }) => status)).toContain('fulfilled')
     expect(await bench.applied()).toEqual(Array.from({ length: 31 }, (_, i) => i))
   })
+})
+
+it('a long tail behind a key costs the batches after it nothing (I8)', async () => {
+  await bench.handle([broken(0), ...Array.from({ length: 4_000 }, (_, i) => like(i + 1)), broken(5_000, 2)])
+  await bench.db.execute(sql`analyze metrics.dead_letters`)
+  const db = explained(bench.db)
+  const keys = Array.from({ length: 30 }, (_, i) => String(i + 1))
+  const blocked = await readBlockedKeys(db, { consumer: bench.consumer, topic, partition: 0 }, keys)
+  expect([...blocked].sort()).toEqual(['1', '2'])
+  expect(db.rowsTouched()).toBeLessThan(1_500)
 })
 
 it('under load nothing is lost, doubled or out of order, however often its key parks and is redriven (I1, I2, I4, I9)', async () => {
