@@ -10,6 +10,7 @@ const sources = [
   ['metrics-consumer', 'apps/metrics-consumer/dist/config.js', 'ConsumerConfig'],
   ['metrics-api', 'apps/metrics-api/dist/config.js', 'MetricsApiConfig'],
   ['likewise (CLI)', 'apps/cli/dist/config.js', 'CliConfig'],
+  ['likewise (CLI)', 'apps/cli/dist/config.js', 'DeadLettersConfig'],
   ['npm start', 'libs/local-servers/dist/index.js', 'StartConfig'],
 ]
 const begin = '<!-- settings: npm run settings -->'
@@ -20,7 +21,7 @@ const rows = new Map()
 for (const [user, path, name] of sources) {
   for (const setting of describeConfig((await import(`${root}/${path}`))[name])) {
     const row = rows.get(setting.name) ?? { ...setting, users: [] }
-    row.users.push(user)
+    if (!row.users.includes(user)) row.users.push(user)
     rows.set(setting.name, row)
   }
 }

@@ -24,3 +24,14 @@ export const CliConfig = Type.Object({
     description: 'Consumer to look at.',
   }),
 })
+
+export const DeadLettersConfig = Type.Object({
+  METRICS_DATABASE_URL: CliConfig.properties.METRICS_DATABASE_URL,
+  CONSUMER_GROUP: CliConfig.properties.CONSUMER_GROUP,
+  CONSUMER_DEDUP_HORIZON_DAYS: Type.Integer({
+    default: 30,
+    minimum: 1,
+    maximum: 30,
+    description: 'That of the consumer: a dead letter that is older is redriven by force only.',
+  }),
+})

@@ -14,6 +14,7 @@ import {
 } from '@likewise/service'
 import { connect, wholeNumber } from './catalog.ts'
 import { CliConfig, TopicsConfig } from './config.ts'
+import { addDeadLetterCommands } from './dead-letters.ts'
 import { migrateDatabases } from './migrate.ts'
 import { addOutboxCommands } from './outbox.ts'
 import { addWalCommands } from './outbox-wal.ts'
@@ -54,6 +55,7 @@ program
     makeTopics(kafkaOptions(readConfig(TopicsConfig)), replicationFactor, say),
   )
 addWalCommands(addOutboxCommands(program, say), say)
+addDeadLetterCommands(program, say)
 
 loadDotenv(checkout)
 // All or nothing: half of one system and half of another is never meant.

@@ -1,5 +1,4 @@
-import { hostname, userInfo } from 'node:os'
-import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type Command, Option } from 'commander'
 import type { Database } from '@likewise/database'
 import {
   type ParkedAction,
@@ -12,10 +11,9 @@ import {
   republish,
 } from '@likewise/outbox'
 import { Failure } from '@likewise/service'
+import { me, time, uuid } from './arguments.ts'
 import { type Say, wholeNumber, withCatalog } from './catalog.ts'
 import { age, table } from './table.ts'
-
-const me = `${userInfo().username}@${hostname()}`
 
 interface Selected {
   key?: string
@@ -70,13 +68,6 @@ async function rewind(
       ? `${count} would be published${from}. Nothing was changed.`
       : `${count} will be published${from}; consumers drop those that they have handled.`,
   )
-}
-
-function time(text: string): Date {
-  const at = new Date(text)
-  if (!/^\d{4}-\d{2}-\d{2}/.test(text) || Number.isNaN(at.getTime()))
-    throw new InvalidArgumentError('It must be a time such as 2030-01-31T12:00:00Z.')
-  return at
 }
 
 interface Acting {
@@ -140,10 +131,4 @@ function parkedTable(events: readonly ParkedEvent[], nowMs = Date.now()): string
 function selectionOf({ key, event }: Selected): ParkedSelection | undefined {
   if (event !== undefined) return { eventId: event }
   return key === undefined ? undefined : { partitionKey: key }
-}
-
-function uuid(text: string): string {
-  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text))
-    throw new InvalidArgumentError('It must be the id of an event, a UUID.')
-  return text
 }

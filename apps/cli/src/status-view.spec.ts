@@ -66,7 +66,7 @@ describe('likewise status', () => {
         '  11         1000000  1000000  0',
         '',
         'Dead letters',
-        '  3 unresolved',
+        '  3 unresolved: likewise dead-letters list',
         '    behind_parked: 2',
         '    not_json: 1',
       ].join('\n'),

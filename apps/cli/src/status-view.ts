@@ -40,7 +40,7 @@ function deadLetterLines({
 }): string[] {
   if (unresolved === 0) return ['  none']
   return [
-    `  ${String(unresolved)} unresolved`,
+    `  ${String(unresolved)} unresolved: likewise dead-letters list`,
     ...Object.entries(byReason).map(([reason, n]) => `    ${reason}: ${String(n)}`),
   ]
 }

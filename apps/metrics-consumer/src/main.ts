@@ -5,6 +5,8 @@ import { subscribe } from '@likewise/kafka'
 import { buildHttp, checked, listen, parseBrokers, runService, version } from '@likewise/service'
 import { ConsumerConfig } from './config.ts'
 import { buildConsumer } from './consumer.ts'
+import { startCopying } from './dead-letter-copy.ts'
+import { watchDeadLetters } from './dead-letter-telemetry.ts'
 import { checkRetention } from './retention.ts'
 
 const dayMs = 86_400_000
@@ -50,6 +52,9 @@ await runService({
     const horizonDays = config.CONSUMER_DEDUP_HORIZON_DAYS
     defer('retention', checkRetention({ kafka, topic: topics.catalogEvents, horizonDays, log }))
     defer('subscriber', () => subscriber.stop())
+    const consumer = config.CONSUMER_GROUP
+    defer('dead-letter copy', startCopying({ db, consumer, kafka, subscriber, telemetry }))
+    defer('dead letters', watchDeadLetters(db, consumer, { telemetry, log }))
 
     const ready = async () => ({
       database: await checked(db.ping()),

@@ -65,13 +65,23 @@ async function handleList<E extends ConsumedEvent>(
 ): Promise<Handled[]> {
   if (events.length === 0) return []
   await requireJudged(tx, events)
-  const [answer] = await tx.query<{ ids: string[] | null }>(sql`
-    with fresh as (${insertHandled(consumer, events)})
-    select array_agg(event_id::text) as ids from fresh`)
-  const fresh = firstOfEach(events, answer?.ids)
+  const fresh = firstOfEach(events, await remember(tx, consumer, events))
   if (fresh.length > 0) await work(fresh)
   const left = new Set(fresh)
   return events.map((event) => (left.delete(event) ? 'handled' : 'duplicate'))
+}
+
+/** Remembers events whose ids somebody has judged. @returns the ids that are new. */
+export async function remember(
+  tx: Queryable,
+  consumer: string,
+  events: readonly ConsumedEvent[],
+): Promise<readonly string[]> {
+  if (events.length === 0) return []
+  const [answer] = await tx.query<{ ids: string[] | null }>(sql`
+    with fresh as (${insertHandled(consumer, events)})
+    select array_agg(event_id::text) as ids from fresh`)
+  return answer?.ids ?? []
 }
 
 /**

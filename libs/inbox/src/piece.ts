@@ -1,7 +1,8 @@
 import { type Database, type Tx, sql } from '@likewise/database'
-import { type LikeEvent, aggregateType, partitionKeyOf } from '@likewise/events'
-import { blockedKeys, park, readTroubles } from './dead-letters.ts'
+import type { LikeEvent } from '@likewise/events'
+import { anyBlocked, park, readBlockedKeys, readResolvedOffsets } from './dead-letters.ts'
 import { decide } from './decide.ts'
+import { consumedOf } from './consumed.ts'
 import { firstOfEach, insertHandled } from './handle-once.ts'
 import {
   type Failed,
@@ -137,7 +138,7 @@ function outcomeOf(
   }
 }
 
-/** Takes the events; first parks what has to be, which is the rare case and costs two statements more. */
+/** Takes the events; first parks what has to be, which is the rare case and costs a few statements more. */
 async function takeOrPark(
   tx: Tx,
   scope: Scope,
@@ -151,7 +152,8 @@ async function takeOrPark(
     if (fresh !== 'blocked') return { events, parked: [], fresh }
   }
   const offsets = wanted.map(({ offset }) => offset)
-  const { blocked, resolved } = await readTroubles(tx, scope, { keys, offsets })
+  const blocked = await readBlockedKeys(tx, scope, keys)
+  const resolved = await readResolvedOffsets(tx, scope, offsets)
   const { events, parked } = decide(judged, blocked, resolved)
   const fresh = await take(tx, scope, { events, keys: [], goals })
   if (fresh === 'blocked') throw new Error('Nothing was asked to be blocked.')
@@ -170,13 +172,10 @@ async function take(
   { consumer, topic }: Pick<Scope, 'consumer' | 'topic'>,
   { events, keys, goals }: { events: readonly LikeEvent[]; keys: readonly string[]; goals: readonly Goal[] },
 ): Promise<LikeEvent[] | 'blocked'> {
-  const consumed = events.map((event) => ({
-    ...{ id: event.id, type: event.type, aggregateType, aggregateId: partitionKeyOf(event) },
-  }))
   const unblocked = sql`not (select found from blocked)`
   const [taken] = await tx.query<{ blocked: boolean; ids: string[] | null }>(sql`
     with blocked as materialized (
-      select exists (${blockedKeys({ consumer, topic }, keys)}) as found
+      select ${anyBlocked({ consumer, topic }, keys)} as found
     ), moved as (
       update metrics.consumer_offsets as o
       set next_offset = goal.next_offset, last_event_id = goal.last_event_id, updated_at = now(),
@@ -185,7 +184,7 @@ async function take(
                   ${goals.map(({ nextOffset }) => nextOffset)}::bigint[],
                   ${goals.map(({ lastEventId }) => lastEventId)}::uuid[]) as goal(partition, next_offset, last_event_id)
       where o.consumer = ${consumer} and o.topic = ${topic} and o.partition = goal.partition and ${unblocked}
-    ), fresh as (${insertHandled(consumer, consumed, unblocked)})
+    ), fresh as (${insertHandled(consumer, events.map(consumedOf), unblocked)})
     select (select found from blocked) as blocked, (select array_agg(event_id::text) from fresh) as ids`)
   return taken?.blocked === false ? firstOfEach(events, taken.ids) : 'blocked'
 }

@@ -1,8 +1,11 @@
+/** A list: the record has the header so often. kafkajs cannot send one without a value. */
+export type OutgoingHeader = string | Buffer | (string | Buffer)[]
+
 export interface OutgoingRecord {
   topic: string
   key: string | null
   value: string | Buffer | null
-  headers: Record<string, string>
+  headers: Record<string, OutgoingHeader>
 }
 
 /** The records of one topic, in the order in which they are to be stored. */

@@ -58,9 +58,16 @@ const messageOf = (topic: string, { key, value, headers }: OutgoingRecord) => ({
   ...(key === null ? {} : { key: Buffer.from(key) }),
   value: typeof value === 'string' ? Buffer.from(value) : value,
   headers: new Map(
-    Object.entries(headers).map(([name, text]) => [nameBytes(name), Buffer.from(text)] as const),
+    Object.entries(headers).flatMap(([name, header]) =>
+      Array.isArray(header)
+        ? // Names of their own: the map tells them apart by identity.
+          header.map((one) => [Buffer.from(name), bytesOf(one)] as const)
+        : [[nameBytes(name), bytesOf(header)] as const],
+    ),
   ),
 })
+
+const bytesOf = (value: string | Buffer): Buffer => (typeof value === 'string' ? Buffer.from(value) : value)
 
 const knownNamesMax = 100
 const knownNames = new Map<string, Buffer>()

@@ -138,6 +138,18 @@ describe.each(clients)('what is published by %s', (client) => {
     for (const one of arrived) expect(texts(one.headers)).toEqual(headers)
   })
 
+  it('arrives with headers that are bytes, or that are there several times', async () => {
+    const bytes = Buffer.from([0, 255, 10])
+    const [key, headers] = [
+      randomUUID(),
+      { raw: bytes, two: ['1', bytes], ['__proto__']: 'p', toString: 't' },
+    ]
+    await open(client).publish([record({ key, headers })])
+    const arrived = (await readAll()).find((one) => one.key === key)
+    const wanted = { raw: bytes, two: [Buffer.from('1'), bytes], toString: Buffer.from('t') }
+    expect({ ...arrived?.headers }).toEqual({ ...wanted, ['__proto__']: Buffer.from('p') })
+  })
+
   it('carries the time at which it was sent', async () => {
     const [key, before] = [randomUUID(), Date.now()]
     await open(client).publish([record({ key })])

@@ -127,13 +127,17 @@ function requireSendable(records: readonly OutgoingRecord[]): void {
     // Not Object.entries: this runs for every header of every record.
     for (const name in headers) {
       // Types say text, but they come from a database's JSON; a client would throw what looks like a bug of ours.
-      const text: unknown = headers[name]
-      if (typeof text !== 'string')
-        throw new Failure(
-          'EVENT_REFUSED',
-          `A record is refused: its header ${name} is not a text, but ${typeof text}.`,
-        )
-      units += name.length + text.length
+      const header: unknown = headers[name]
+      if (typeof header === 'string') units += name.length + header.length
+      else
+        for (const bytes of Array.isArray(header) ? (header as unknown[]) : [header]) {
+          if (typeof bytes !== 'string' && !Buffer.isBuffer(bytes))
+            throw new Failure(
+              'EVENT_REFUSED',
+              `A record is refused: its header ${name} is not a text, but ${typeof bytes}.`,
+            )
+          units += name.length + bytes.length
+        }
     }
   }
   // A unit of a text is three bytes at most: only what may be too large is counted exactly.
@@ -149,8 +153,9 @@ function requireSendable(records: readonly OutgoingRecord[]): void {
 
 function bytesOf({ key, value, headers }: OutgoingRecord): number {
   let bytes = Buffer.byteLength(key ?? '') + Buffer.byteLength(value ?? '')
-  for (const [name, text] of Object.entries(headers))
-    bytes += Buffer.byteLength(name) + Buffer.byteLength(text)
+  for (const [name, header] of Object.entries(headers))
+    for (const one of Array.isArray(header) ? header : [header])
+      bytes += Buffer.byteLength(name) + Buffer.byteLength(one)
   return bytes
 }
 

@@ -78,6 +78,12 @@ describe('ensureTopics', () => {
     })
   })
 
+  it('lets a topic take larger records than others where its plan says so', async () => {
+    const large = { ...plan(), maxMessageBytes: 2_000_000 }
+    await ensureTopics(options, [large])
+    expect(await configOf(large.topic, ['max.message.bytes'])).toEqual({ 'max.message.bytes': '2000000' })
+  })
+
   it('leaves a topic that is there as it is, and makes only the others', async () => {
     const [there, missing] = [plan(), plan()]
     await ensureTopics(options, [there])

@@ -9,6 +9,8 @@ export interface TopicPlan {
   /** The broker's default where it is left out: what somebody with several brokers has set there is meant. */
   replicationFactor?: number
   retentionMs: number
+  /** Largest batch of records; the broker's default where it is left out. */
+  maxMessageBytes?: number
 }
 
 /**
@@ -47,6 +49,9 @@ export async function ensureTopics(options: KafkaOptions, plans: readonly TopicP
           { name: 'retention.ms', value: String(plan.retentionMs) },
           // Not the sender's clock: one that is behind would let Kafka take records away that nobody has read.
           { name: 'message.timestamp.type', value: 'LogAppendTime' },
+          ...(plan.maxMessageBytes === undefined
+            ? []
+            : [{ name: 'max.message.bytes', value: String(plan.maxMessageBytes) }]),
         ],
       })),
     })

@@ -1,0 +1,88 @@
+import { type Database, type Queryable, sql } from '@likewise/database'
+import { Failure } from '@likewise/service'
+import { type KeyGroup, type KeyOutcome, type LetterAction, type RedriveAction, moveKey } from './move-key.ts'
+import { type LetterSelection, matches } from './letter.ts'
+
+/**
+ * Applies dead letters, in order: key by key, each in one transaction, from the first letter that the key waits for up to
+ * the first that cannot be applied, or was not asked for. Letters that only waited behind another one go along. Where none
+ * is left, the key flows again. Events of the key that arrive meanwhile wait for that transaction, or park and go with it.
+ *
+ * @yields what became of each key. Rejects with NOT_FOUND where no letter fits, and with CONFLICT where the one event (or
+ *   letter) asked for waits behind another.
+ */
+export async function* redrive(db: Database, action: RedriveAction): AsyncGenerator<KeyOutcome> {
+  yield* move(db, 'redrive', action)
+}
+
+/**
+ * Gives dead letters up, in the same way: their events count as handled, so that no second copy of them has an effect.
+ * What waited behind nothing else is then applied, in order, as by a redrive.
+ *
+ * @yields what became of each key. Rejects with NOT_FOUND where no letter fits.
+ */
+export async function* discard(db: Database, action: LetterAction): AsyncGenerator<KeyOutcome> {
+  yield* move(db, 'discard', action)
+}
+
+async function* move(
+  db: Database,
+  verb: 'redrive' | 'discard',
+  action: RedriveAction,
+): AsyncGenerator<KeyOutcome> {
+  let [last, found]: [KeyGroup | undefined, boolean] = [undefined, false]
+  for (;;) {
+    const groups: KeyGroup[] = await readGroups(db, action, last)
+    for (const group of groups) {
+      found = true
+      yield await patiently(() => moveKey(db, verb, group, action))
+    }
+    last = groups.at(-1)
+    if (!last) break
+  }
+  if (!found) throw new Failure('NOT_FOUND', `No unresolved dead letter of ${action.consumer} ${wordsOf(action.selection)}.`) // prettier-ignore
+}
+
+const groupsAtOnceMax = 1_000
+
+/** Keys with letters that fit, in the order of their names: what is resolved meanwhile moves no other one's place. */
+function readGroups(
+  db: Queryable,
+  { consumer, selection }: LetterAction,
+  last: KeyGroup | undefined,
+): Promise<KeyGroup[]> {
+  const after = last ? sql`(topic, name collate "C") > (${last.topic}, ${last.name})` : sql`true`
+  return db.query<KeyGroup>(sql`
+    select topic, name, bool_or(blocks_key) as queued, bool_or(not blocks_key) as alone,
+           array_agg(distinct partition) as partitions
+    from (
+      select *, case when length(record_key) <= 16 then record_key else '' end as name from metrics.dead_letters
+    ) as letter
+    where consumer = ${consumer} and resolved_at is null and ${matches(selection)} and ${after}
+    group by topic, name order by topic, name collate "C" limit ${groupsAtOnceMax}::int`)
+}
+
+const triesMax = 3
+
+/** A deadlock with somebody else's statements is broken by PostgreSQL, at the cost of one of the two. */
+async function patiently<T>(work: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await work()
+    } catch (error) {
+      if (!(error instanceof Failure && error.code === 'DATABASE_BUSY' && attempt < triesMax)) throw error
+    }
+  }
+}
+
+function wordsOf({ id, eventId, key, reason, parkedFrom, parkedTo }: LetterSelection): string {
+  const words = [
+    id === undefined ? [] : `has the number ${String(id)}`,
+    eventId === undefined ? [] : `is event ${eventId}`,
+    key === undefined ? [] : `has key ${key}`,
+    reason === undefined ? [] : `has reason ${reason}`,
+    parkedFrom === undefined ? [] : `was parked from ${parkedFrom.toISOString()} on`,
+    parkedTo === undefined ? [] : `was parked before ${parkedTo.toISOString()}`,
+  ].flat()
+  return words.length === 0 ? 'is there' : words.join(' and ')
+}
