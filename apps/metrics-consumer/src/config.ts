@@ -1,4 +1,5 @@
-import { brokers, port, postgresUrl } from '@likewise/service'
+import { minutesKeptHoursMin } from '@likewise/metrics'
+import { brokers, durationMs, port, postgresUrl } from '@likewise/service'
 import { Type } from 'typebox'
 
 export const ConsumerConfig = Type.Object({
@@ -30,4 +31,17 @@ export const ConsumerConfig = Type.Object({
     description:
       'Events older than this many days are parked as too_old, since their duplicates could not be told.',
   }),
+  CONSUMER_MINUTES_KEPT_HOURS: Type.Integer({
+    default: 48,
+    minimum: minutesKeptHoursMin,
+    maximum: 8_760,
+    description: 'Likes per minute older than this become likes per hour.',
+  }),
+  CONSUMER_HOURS_KEPT_DAYS: Type.Integer({
+    default: 90,
+    minimum: 1,
+    maximum: 36_500,
+    description: 'Likes per hour older than this become likes per day, which stay.',
+  }),
+  CONSUMER_ROLL_UP_EVERY_MS: durationMs(3_600_000, 'How often each consumer rolls up what is older.'),
 })

@@ -1,6 +1,7 @@
 import { connectDatabase, requireSchema } from '@likewise/database'
 import { topics } from '@likewise/events'
 import { subscribe } from '@likewise/kafka'
+import { keepRolledUp } from '@likewise/metrics'
 import { buildHttp, checked, listen, parseBrokers, runService, version } from '@likewise/service'
 import { ConsumerConfig } from './config.ts'
 import { buildConsumer } from './consumer.ts'
@@ -40,6 +41,16 @@ await runService({
       fail,
     })
     defer('subscriber', () => subscriber.stop())
+
+    const stopRollUp = keepRolledUp({
+      db,
+      minutesKeptHours: config.CONSUMER_MINUTES_KEPT_HOURS,
+      hoursKeptDays: config.CONSUMER_HOURS_KEPT_DAYS,
+      everyMs: config.CONSUMER_ROLL_UP_EVERY_MS,
+      log,
+      telemetry,
+    })
+    defer('roll-up', stopRollUp)
 
     const ready = async () => ({
       database: await checked(db.ping()),
