@@ -31,7 +31,7 @@ export async function readTrending(
     removed: bigint
   }>(sql`
     with edges as (
-      select date_trunc('minute', now() - ${trendingWindows[window]} * interval '1 second') as since, now() as until
+      select date_trunc('minute', now() - ${trendingWindows[window]}::float8 * interval '1 second') as since, now() as until
     ), ranked as (
       select product_id, sum(added)::bigint as added, sum(removed)::bigint as removed
       from metrics.product_like_windows
