@@ -131,6 +131,7 @@ export default tseslint.config(
       'libs/outbox/src/share.ts',
       'libs/outbox/src/wal/{decode,pgoutput,queue}.ts',
       'libs/inbox/src/judgement.ts',
+      'libs/metrics/src/{deltas,resolution}.ts',
       'libs/service/src/backoff.ts',
       'apps/cli/src/status-view.ts',
     ],

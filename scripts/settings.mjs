@@ -26,7 +26,15 @@ for (const [user, path, name] of sources) {
   }
 }
 const unit = ({ name, type }) =>
-  name.endsWith('_MS') ? 'ms' : name.endsWith('_BYTES') ? 'bytes' : name.endsWith('_DAYS') ? 'days' : type
+  name.endsWith('_MS')
+    ? 'ms'
+    : name.endsWith('_HOURS')
+      ? 'hours'
+      : name.endsWith('_BYTES')
+        ? 'bytes'
+        : name.endsWith('_DAYS')
+          ? 'days'
+          : type
 const table = [
   '| variable | default | unit or form | of | meaning |',
   '| --- | --- | --- | --- | --- |',

@@ -5,7 +5,8 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
 import { buildApp } from './app.ts'
 
 const log = buildLogger({ service: 'test', level: 'silent' })
-const build = (db: Database): Http => buildApp({ db, log, telemetry: buildTelemetry('test') })
+const build = (db: Database): Http => buildApp({ db, log, telemetry: buildTelemetry('test'), streams })
+const streams = { tickMs: 50, heartbeatMs: 15_000, stuckMsMax: 30_000, streamsMax: 10 }
 let test: TestDatabase
 let app: Http
 

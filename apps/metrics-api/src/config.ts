@@ -15,4 +15,22 @@ export const MetricsApiConfig = Type.Object({
     2_000,
     'Longest statement of metrics-api; beyond it the answer is 503.',
   ),
+  METRICS_API_STREAMS_MAX: Type.Integer({
+    default: 1_000,
+    minimum: 0,
+    maximum: 100_000,
+    description: 'Live streams of one metrics-api; above it the answer is 503.',
+  }),
+  METRICS_API_STREAM_TICK_MS: durationMs(
+    250,
+    'How often the products that are watched are looked at, by one statement for all.',
+  ),
+  METRICS_API_STREAM_HEARTBEAT_MS: durationMs(
+    15_000,
+    'How often a stream without news has a comment; proxies in between must wait longer.',
+  ),
+  METRICS_API_STREAM_STUCK_MS: durationMs(
+    30_000,
+    'A client that has not read its stream for so long is cut off.',
+  ),
 })

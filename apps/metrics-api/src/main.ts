@@ -16,7 +16,13 @@ await runService({
     })
     defer('database', () => db.stop())
     await requireSchema(db, { schema: 'metrics', variable: 'METRICS_DATABASE_URL' })
-    const app = buildApp({ db, log, telemetry })
+    const streams = {
+      tickMs: config.METRICS_API_STREAM_TICK_MS,
+      heartbeatMs: config.METRICS_API_STREAM_HEARTBEAT_MS,
+      stuckMsMax: config.METRICS_API_STREAM_STUCK_MS,
+      streamsMax: config.METRICS_API_STREAMS_MAX,
+    }
+    const app = buildApp({ db, log, telemetry, streams })
     defer('http', () => app.close())
     const address = await listen(app, {
       host: config.METRICS_API_HOST,

@@ -1,3 +1,4 @@
+import { minutesKeptHoursMin } from '@likewise/metrics'
 import { brokers, durationMs, port, postgresUrl } from '@likewise/service'
 import { Type } from 'typebox'
 
@@ -35,4 +36,17 @@ export const ConsumerConfig = Type.Object({
     3_600_000,
     'How often ids of handled events that are 31 days old are removed; a day of them goes at a time.',
   ),
+  CONSUMER_MINUTES_KEPT_HOURS: Type.Integer({
+    default: 48,
+    minimum: minutesKeptHoursMin,
+    maximum: 8_760,
+    description: 'Likes per minute older than this become likes per hour.',
+  }),
+  CONSUMER_HOURS_KEPT_DAYS: Type.Integer({
+    default: 90,
+    minimum: 1,
+    maximum: 36_500,
+    description: 'Likes per hour older than this become likes per day, which stay.',
+  }),
+  CONSUMER_ROLL_UP_EVERY_MS: durationMs(3_600_000, 'How often each consumer rolls up what is older.'),
 })

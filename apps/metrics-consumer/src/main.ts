@@ -2,6 +2,7 @@ import { connectDatabase, requireSchema } from '@likewise/database'
 import { topics } from '@likewise/events'
 import { keepHandled } from '@likewise/inbox'
 import { subscribe } from '@likewise/kafka'
+import { keepRolledUp } from '@likewise/metrics'
 import { buildHttp, checked, listen, parseBrokers, runService, version } from '@likewise/service'
 import { ConsumerConfig } from './config.ts'
 import { buildConsumer } from './consumer.ts'
@@ -55,6 +56,16 @@ await runService({
     const consumer = config.CONSUMER_GROUP
     defer('dead-letter copy', startCopying({ db, consumer, kafka, subscriber, telemetry }))
     defer('dead letters', watchDeadLetters(db, consumer, { telemetry, log }))
+
+    const stopRollUp = keepRolledUp({
+      db,
+      minutesKeptHours: config.CONSUMER_MINUTES_KEPT_HOURS,
+      hoursKeptDays: config.CONSUMER_HOURS_KEPT_DAYS,
+      everyMs: config.CONSUMER_ROLL_UP_EVERY_MS,
+      log,
+      telemetry,
+    })
+    defer('roll-up', stopRollUp)
 
     const ready = async () => ({
       database: await checked(db.ping()),

@@ -1,7 +1,10 @@
-import { type Admin, ConfigResourceTypes } from 'kafkajs'
+import type { Admin, ConfigResourceTypes } from 'kafkajs'
 import { Failure, pause } from '@likewise/service'
 import { type KafkaOptions, buildKafka } from './client.ts'
 import { kafkaFailure } from './failure.ts'
+
+// Node finds no export of kafkajs by the name ConfigResourceTypes; this is its TOPIC, a number of Kafka's protocol.
+const topicResource: ConfigResourceTypes.TOPIC = 2
 
 export interface TopicPlan {
   topic: string
@@ -107,7 +110,7 @@ export async function readTopicRetention(options: KafkaOptions, topic: string): 
     const { resources } = await admin.describeConfigs({
       includeSynonyms: false,
       resources: [
-        { type: ConfigResourceTypes.TOPIC, name: topic, configNames: ['retention.ms', 'cleanup.policy'] },
+        { type: topicResource, name: topic, configNames: ['retention.ms', 'cleanup.policy'] },
       ],
     })
     const valueOf = (name: string) =>

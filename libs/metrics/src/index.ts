@@ -1,2 +1,7 @@
 export { applyToProductMetrics } from './apply.ts'
-export { type ProductMetrics, readProductMetrics } from './product-metrics.ts'
+export { type LikeCountAsOf, readLikeCountAsOf } from './as-of.ts'
+export { type History, type HistoryQuestion, pointsMax, pointsOf, readHistory } from './history.ts'
+export { type ProductMetrics, type ProductState, readProductMetrics, readStates } from './product-metrics.ts'
+export { type Resolution, type Step } from './resolution.ts'
+export { keepRolledUp, minutesKeptHoursMin, rollUp } from './roll-up.ts'
+export { type Trending, type TrendingWindow, readTrending } from './trending.ts'

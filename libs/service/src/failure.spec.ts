@@ -20,6 +20,7 @@ describe('Failure', () => {
     ['PARAMS_INVALID', false, 400],
     ['MEDIA_TYPE_UNSUPPORTED', false, 415],
     ['BODY_TOO_LARGE', false, 413],
+    ['TOO_MANY_STREAMS', true, 503],
     ['MISSING_TOOL', false, 500],
     ['ALREADY_RUNNING', false, 500],
   ]

@@ -28,6 +28,8 @@ export const failures = {
   PARAMS_INVALID: { retryable: false, httpStatus: 400, title: 'Parameters invalid' },
   MEDIA_TYPE_UNSUPPORTED: { retryable: false, httpStatus: 415, title: 'Media type unsupported' },
   BODY_TOO_LARGE: { retryable: false, httpStatus: 413, title: 'Body too large' },
+  /** As many streams are open as one process takes. */
+  TOO_MANY_STREAMS: { retryable: true, httpStatus: 503, title: 'Too many streams' },
   MISSING_TOOL: { retryable: false, httpStatus: 500, title: 'Tool missing' },
   ALREADY_RUNNING: { retryable: false, httpStatus: 500, title: 'Already running' },
 } as const satisfies Record<string, { retryable: boolean; httpStatus: number; title: string }>

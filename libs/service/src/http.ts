@@ -21,8 +21,8 @@ const defaultLimits = {
   /** For a client to hand over its whole request; also ends sockets that never say a word (slow loris). */
   requestTimeoutMs: 10_000,
   /**
-   * Silence on a busy socket: ends clients that stop reading their answer. A stream must send something (a heartbeat)
-   * more often than this, or call `request.raw.setTimeout(0)`.
+   * Silence on a busy socket: ends clients that stop reading their answer. Streams have a limit of their own
+   * (event-stream.ts).
    */
   connectionTimeoutMs: 10_000,
   /** For a handler to answer, else 503: above the database's limits (a better answer), below the silence above. */
@@ -89,6 +89,8 @@ function observe(app: Http, telemetry: Telemetry): void {
     ['method', 'route', 'status'],
   )
   app.addHook('onResponse', async (request, reply) => {
+    // How long a stream was open is no time of an answer.
+    if (String(reply.raw.getHeader('content-type')).startsWith('text/event-stream')) return
     // The pattern, never the path: ids would make a time series each.
     const route = request.routeOptions.url ?? 'unmatched'
     duration.observe({ method: request.method, route, status: reply.statusCode }, reply.elapsedTime / 1000)

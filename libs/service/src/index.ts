@@ -12,6 +12,8 @@ export {
   readConfig,
 } from './config.ts'
 export type { Setting } from './config.ts'
+export { openEventStream } from './event-stream.ts'
+export type { EventStream, StreamEvent } from './event-stream.ts'
 export { Failure, failures } from './failure.ts'
 export type { FailureCode } from './failure.ts'
 export { buildHttp, listen } from './http.ts'
