@@ -44,6 +44,7 @@ const batch = (records: IncomingRecord[], partition = 0): IncomingBatch => ({
   topic: 'catalog-events',
   partition,
   records,
+  highWatermark: (records.at(-1)?.offset ?? -1n) + 1n,
   stopping,
 })
 

@@ -16,6 +16,8 @@ export interface IncomingBatch {
   topic: string
   partition: number
   records: IncomingRecord[]
+  /** The offset the partition's next record will get, as of the fetch. */
+  highWatermark: bigint
   /** Aborted when this member stops. */
   stopping: AbortSignal
 }
@@ -183,7 +185,13 @@ async function handle(
   for (let attempt = 1; ; attempt += 1) {
     if (stopping.aborted || !payload.isRunning() || payload.isStale()) return
     try {
-      incoming ??= { topic, partition, records: batch.messages.map(recordOf), stopping }
+      incoming ??= {
+        topic,
+        partition,
+        records: batch.messages.map(recordOf),
+        highWatermark: BigInt(batch.highWatermark),
+        stopping,
+      }
       const handed = incoming
       await beating(payload, () => onBatch(handed))
       break
