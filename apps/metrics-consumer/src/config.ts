@@ -1,4 +1,4 @@
-import { brokers, port, postgresUrl } from '@likewise/service'
+import { brokers, durationMs, port, postgresUrl } from '@likewise/service'
 import { Type } from 'typebox'
 
 export const ConsumerConfig = Type.Object({
@@ -23,6 +23,10 @@ export const ConsumerConfig = Type.Object({
     maximum: 64,
     description: 'Partitions one consumer handles at the same time.',
   }),
+  CONSUMER_WATCHDOG_MS: durationMs(
+    60_000,
+    'A Kafka client that gets nowhere for so long, although Kafka answers, is replaced; after three of them the process ends. Below 40000, one that only waits for a rebalance may be taken for it.',
+  ),
   CONSUMER_DEDUP_HORIZON_DAYS: Type.Integer({
     default: 30,
     minimum: 1,

@@ -22,6 +22,12 @@ export function buildConsumer({ db, consumer, horizon, log, telemetry }: Consume
     'Time to handle a batch, commit included.',
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
   )
+  // Of the oldest record, so that it bounds the others of its batch.
+  const age = telemetry.histogram(
+    'likewise_inbox_event_age_seconds',
+    "From the broker's time of a record to the commit of its effect; one value per batch, of its oldest record.",
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200],
+  )
 
   return async function onBatch({ topic, partition, records }: IncomingBatch): Promise<void> {
     const end = seconds.startTimer()
@@ -32,6 +38,8 @@ export function buildConsumer({ db, consumer, horizon, log, telemetry }: Consume
       work: applyToProductMetrics,
     })
     end()
+    const [oldest] = records
+    if (oldest) age.observe(Math.max(0, Date.now() - oldest.timeMs) / 1000)
     count(outcome)
     for (const letter of outcome.parked) {
       log.warn({ ...letter, offset: String(letter.offset), topic, partition }, 'event parked')

@@ -36,6 +36,8 @@ await runService({
       topic: topics.catalogEvents,
       partitionsAtOnceMax: config.CONSUMER_PARTITIONS_AT_ONCE,
       onBatch,
+      watchdogMs: config.CONSUMER_WATCHDOG_MS,
+      telemetry,
       log,
       fail,
     })
@@ -43,7 +45,7 @@ await runService({
 
     const ready = async () => ({
       database: await checked(db.ping()),
-      kafka: subscriber.joined() || 'Not a member of the consumer group yet.',
+      kafka: subscriber.fault() ?? (true as const),
     })
     const http = buildHttp({ log, telemetry, service: 'metrics-consumer', version, ready, endpoints: [] })
     defer('probes', () => http.close())

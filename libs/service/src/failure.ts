@@ -19,6 +19,8 @@ export const failures = {
   BROKER_UNAVAILABLE: { retryable: true, httpStatus: 503, title: 'Broker unavailable' },
   /** The broker refuses the record itself: invalid or too large. */
   EVENT_REFUSED: { retryable: false, httpStatus: 500, title: 'Event refused' },
+  /** The Kafka client gets nowhere although Kafka answers, and so did fresh ones. */
+  CONSUMER_STUCK: { retryable: false, httpStatus: 500, title: 'Consumer stuck' },
   /** What is asked for does not fit what is there. */
   CONFLICT: { retryable: false, httpStatus: 409, title: 'Conflict' },
   NOT_FOUND: { retryable: false, httpStatus: 404, title: 'Not found' },
