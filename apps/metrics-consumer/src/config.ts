@@ -25,6 +25,10 @@ export const ConsumerConfig = Type.Object({
     description:
       'Large batches one consumer handles at the same time, each in a transaction. Small ones share one.',
   }),
+  CONSUMER_WATCHDOG_MS: durationMs(
+    60_000,
+    'A Kafka client that gets nowhere for so long, although Kafka answers, is replaced; after three of them the process ends. Below 40000, one that only waits for a rebalance may be taken for it.',
+  ),
   CONSUMER_DEDUP_HORIZON_DAYS: Type.Integer({
     default: 30,
     minimum: 1,

@@ -46,6 +46,8 @@ await runService({
       topic: topics.catalogEvents,
       partitionsAtOnceMax,
       onBatch,
+      watchdogMs: config.CONSUMER_WATCHDOG_MS,
+      telemetry,
       fail,
     })
     const everyMs = config.CONSUMER_PURGE_EVERY_MS
@@ -69,7 +71,7 @@ await runService({
 
     const ready = async () => ({
       database: await checked(db.ping()),
-      kafka: subscriber.joined() || 'Not a member of the consumer group yet.',
+      kafka: subscriber.fault() ?? (true as const),
     })
     const http = buildHttp({ log, telemetry, service: 'metrics-consumer', version, ready, endpoints: [] })
     defer('probes', () => http.close())

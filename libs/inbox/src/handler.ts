@@ -90,6 +90,7 @@ export function buildHandler(options: HandlerOptions): (batch: HandlerBatch) => 
     const end = context.told.seconds.startTimer()
     await handleRecords(context, scope, { batch, hold })
     end()
+    context.told.age.observe(Math.max(0, Date.now() - first.timeMs) / 1_000)
     hold.next = last.offset + 1n
     return undefined
   }

@@ -13,6 +13,12 @@ export function inboxTelemetry(telemetry: Telemetry) {
       'Time to handle a batch, commit included.',
       [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
     ),
+    // Of the oldest record, so that it bounds the others of its batch.
+    age: telemetry.histogram(
+      'likewise_inbox_event_age_seconds',
+      "From the broker's time of a record to the commit of its effect; one value per batch, of its oldest record.",
+      [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200],
+    ),
     logsReplaced: telemetry.counter(
       'likewise_inbox_log_resets_total',
       'Partitions whose log was made again or lost its end, and is read from its beginning.',

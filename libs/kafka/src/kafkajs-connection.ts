@@ -1,7 +1,7 @@
-import { type Socket, connect } from 'node:net'
-import { type ISocketFactory, Partitioners } from 'kafkajs'
+import { Partitioners } from 'kafkajs'
 import { type KafkaOptions, buildKafka } from './client.ts'
 import type { Connection } from './connection.ts'
+import { keepSockets } from './sockets.ts'
 
 /** Resolves when a broker has answered. */
 export async function connectKafkajs(options: KafkaOptions): Promise<Connection> {
@@ -33,28 +33,5 @@ export async function connectKafkajs(options: KafkaOptions): Promise<Connection>
       }))
     },
     close,
-  }
-}
-
-/**
- * Sockets as kafkajs would make them, but at hand: it waits for the answers that are missing and then only ends a socket,
- * which stays for as long as a broker that is wedged reads nothing. A send that failed also makes it connect anew.
- */
-function keepSockets(): { open: ISocketFactory; destroy(): void } {
-  const sockets = new Set<Socket>()
-  let over = false
-  // With an error, of which kafkajs takes notice: it rejects what waits for an answer.
-  const destroy = (socket: Socket) => socket.destroy(new Error('The connection is closed.'))
-  return {
-    open({ host, port, onConnect }) {
-      const socket = connect({ host, port }, onConnect).setKeepAlive(true, 60_000)
-      sockets.add(socket)
-      socket.on('close', () => sockets.delete(socket))
-      return over ? destroy(socket) : socket
-    },
-    destroy() {
-      over = true
-      for (const socket of sockets) destroy(socket)
-    },
   }
 }

@@ -1,28 +1,13 @@
-import type { Consumer, EachBatchPayload, IHeaders, KafkaMessage } from 'kafkajs'
-import { Failure, backoffMs, pause } from '@likewise/service'
-import { type KafkaOptions, buildKafka } from './client.ts'
-import { kafkaFailure } from './failure.ts'
+import { Failure, type Telemetry, backoffMs, pause } from '@likewise/service'
+import type { BatchWork, IncomingBatch } from './batch.ts'
+import type { KafkaOptions } from './client.ts'
+import { buildLogPositions } from './log-positions.ts'
+import { type Member, type MemberEvents, runMember } from './member.ts'
+import { type Progress, buildProgress } from './progress.ts'
+import { subscriberTelemetry } from './subscriber-telemetry.ts'
+import { type Supervisor, supervise } from './supervisor.ts'
 
-export interface IncomingRecord {
-  offset: bigint
-  key: string | null
-  value: Buffer | null
-  /** null: a header without a value; an array: a header that is there several times. */
-  headers: Record<string, Buffer | string | null | (Buffer | string | null)[] | undefined>
-  timeMs: number
-}
-
-export interface IncomingBatch {
-  topic: string
-  partition: number
-  records: IncomingRecord[]
-  /** The first one of its partition since this member was assigned it. */
-  isFirst: boolean
-  /** The offset that the partition's next record will get. */
-  logEnd: bigint
-  /** Aborted when this member stops. */
-  stopping: AbortSignal
-}
+export type { IncomingBatch, IncomingRecord } from './batch.ts'
 
 export interface SubscriberOptions extends KafkaOptions {
   groupId: string
@@ -36,6 +21,10 @@ export interface SubscriberOptions extends KafkaOptions {
    * the beginning, where the log has no such offset): nothing is told to the broker.
    */
   onBatch: (batch: IncomingBatch) => Promise<bigint | undefined>
+  /** A client that says nothing for so long, while Kafka answers, is replaced; see watchdog.ts. */
+  watchdogMs?: number
+  telemetry?: Telemetry
+  /** Called for a bug, and when fresh clients did not get on either; never for an outage. */
   fail: (error: unknown) => void
 }
 
@@ -43,229 +32,137 @@ export interface Subscriber {
   /** True while this member belongs to the group. */
   joined(): boolean
   partitions(): number[]
+  /** Why this member cannot be counted on now, in a sentence; null where it can, with or without partitions. */
+  fault(): string | null
   /** Finishes the batch in hand and leaves the group. */
   stop(): Promise<void>
 }
 
-// A member that died is replaced after 10 s (Kafka's default of 45 s is how long its partitions would stand still).
-// Short is safe: heartbeats go on while a batch is handled, and a member that slept is fenced by the database.
-const sessionTimeoutMs = 10_000
-const heartbeatIntervalMs = 1_000
-// How long the broker may hold an empty fetch; it bounds how long a stop waits.
-const fetchWaitMs = 500
-// kafkajs decodes what a fetch brings before the first batch is handled, at about five times its bytes, and asks for
-// more when all of it is handled. To drain 100,000 records, 10 MB a fetch and 1 MB a partition (its defaults) took
-// 384 MB of memory, 10 MB and 512 KiB 215 MB at 37,700/s, these two 140 MB at 32,900/s, half a megabyte 142 MB at
-// 27,300/s. A send of 1,000 likes is one record batch of 400 KB: one batch always comes, however large.
-const fetchBytes = 1_048_576
-const fetchBytesPerPartition = 524_288
 const backoff = { baseMs: 100, capMs: 5_000, random: Math.random }
+// Each has the whole time of the watchdog: with the default a process that does not get on ends after four minutes.
+const restartsMax = 3
 
 /**
- * A member of a consumer group that stays one: whatever crashes, it starts again with a fresh client, for ever.
- * (kafkajs restarts itself too, but may wedge in between. One that wedges without a crash is not noticed here.) Where the group
- * has no offset, or the broker no longer has it, reading starts at the beginning: never at the end, which would skip.
+ * A member of a consumer group that stays one: whatever crashes, it starts again with a fresh client, for ever, and one
+ * that wedges without a crash is replaced. Where the group has no offset, or the broker no longer has it, reading starts
+ * at the beginning: never at the end, which would skip.
  */
 export function subscribe(options: SubscriberOptions): Subscriber {
   const { log } = options
   const stopping = new AbortController()
-  let assigned: number[] = []
+  const progress = buildProgress()
+  const telemetry = subscriberTelemetry(options.telemetry)
+  const positions = buildLogPositions(options)
+  let member: Member | undefined
   let joined = false
   let attempt = 0
-  const work: BatchWork = {
-    ...options,
-    stopping: stopping.signal,
-    onHandled: () => (attempt = 0),
-    fail(error) {
-      stopping.abort() // or the same batch would come again, and the same bug
-      options.fail(error)
-    },
+
+  const supervisor = supervise({
+    limits: { silenceMs: options.watchdogMs ?? 60_000, restartsMax },
+    progress,
+    telemetry,
+    readPositions: () => positions.read(),
+    isJoined: () => joined,
+    restart: (why) => member?.abandon(why),
+    exit: fail,
+    log,
+  })
+
+  function fail(error: unknown): void {
+    stopping.abort() // or the same batch would come again, and the same bug
+    options.fail(error)
   }
 
-  async function session(): Promise<void> {
-    const consumer = buildMember(options)
-    const over = endOf(consumer, stopping.signal)
-    let unread = new Set<number>()
-    consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
-      joined = true
-      assigned = payload.memberAssignment[options.topic] ?? []
-      unread = new Set(assigned)
-      log.info({ partitions: assigned }, 'partitions assigned')
-    })
-    consumer.on(consumer.events.REBALANCING, () => {
-      joined = false
-    })
-    try {
-      await consumer.connect()
-      await consumer.subscribe({ topic: options.topic, fromBeginning: true })
-      await consumer.run({
-        autoCommit: false,
-        eachBatchAutoResolve: false,
-        partitionsConsumedConcurrently: options.partitionsAtOnceMax,
-        eachBatch: (payload) =>
-          handle(work, payload, { consumer, isFirst: unread.delete(payload.batch.partition) }),
-      })
-      const error = await over.ended
-      if (error !== undefined) throw kafkaFailure(error)
-    } finally {
-      over.forget()
-      joined = false
-      assigned = []
-      await consumer.disconnect().catch(() => undefined)
-    }
+  const hooks = listen({ options, fail, stopping: stopping.signal, progress, supervisor }, (is) => {
+    joined = is
+    if (is) telemetry.rebalanced()
+  })
+  const work = {
+    ...hooks.work,
+    handled: (batch: IncomingBatch) => {
+      attempt = 0
+      hooks.work.handled(batch)
+    },
   }
 
   async function run(): Promise<void> {
     while (!stopping.signal.aborted) {
       try {
-        await session()
+        member = runMember(options, work, hooks.events)
+        await member.ended
       } catch (error) {
         attempt += 1
+        const isStuck = error instanceof Failure && error.code === 'CONSUMER_STUCK'
+        if (!isStuck) {
+          telemetry.restarted('crash')
+          supervisor.outage()
+        }
         log.warn({ err: error, attempt }, 'consumer starts again')
+        forget()
         await pause(backoffMs({ attempt, ...backoff }), stopping.signal)
       }
     }
+    forget()
+  }
+
+  function forget(): void {
+    joined = false
+    progress.assign([])
   }
 
   const running = run()
   return {
     joined: () => joined,
-    partitions: () => assigned,
+    partitions: () => progress.partitions(),
+    fault: () => supervisor.fault() ?? (joined ? null : 'Not a member of the consumer group yet.'),
     async stop() {
       stopping.abort()
       await running
+      await Promise.all([supervisor.stop(), positions.stop()])
     },
   }
 }
 
-function buildMember(options: SubscriberOptions): Consumer {
-  return buildKafka(options).consumer({
-    groupId: options.groupId,
-    sessionTimeout: sessionTimeoutMs,
-    heartbeatInterval: heartbeatIntervalMs,
-    maxWaitTimeInMs: fetchWaitMs,
-    maxBytes: fetchBytes,
-    maxBytesPerPartition: fetchBytesPerPartition,
-    allowAutoTopicCreation: false,
-    retry: {
-      retries: 3,
-      initialRetryTime: 100,
-      maxRetryTime: 1_000,
-      restartOnFailure: () => Promise.resolve(false),
-    },
-  })
-}
-
-/** `ended` resolves to the error of a crash, or to undefined at a stop. */
-function endOf(consumer: Consumer, stopping: AbortSignal): { ended: Promise<unknown>; forget: () => void } {
-  let end: (error?: unknown) => void = () => undefined
-  const ended = new Promise<unknown>((resolve) => (end = resolve))
-  const onStop = () => {
-    end()
-  }
-  stopping.addEventListener('abort', onStop)
-  if (stopping.aborted) end()
-  consumer.on(consumer.events.CRASH, ({ payload }) => {
-    end(payload.error)
-  })
-  return {
-    ended,
-    forget: () => {
-      stopping.removeEventListener('abort', onStop)
-    },
-  }
-}
-
-interface BatchWork extends Pick<SubscriberOptions, 'onBatch' | 'fail' | 'log'> {
+interface Listening {
+  options: SubscriberOptions
+  fail: (error: unknown) => void
   stopping: AbortSignal
-  onHandled: () => void
+  progress: Progress
+  supervisor: Supervisor
 }
 
-/** Asked anew after each wait, which the compiler does not see. */
-const isOver = (signal: AbortSignal): boolean => signal.aborted
-
-interface Place {
-  consumer: Consumer
-  isFirst: boolean
-}
-
-/** Throws only what kafkajs throws, which a fresh client may mend. */
-async function handle(
-  { onBatch, onHandled, fail, log, stopping }: BatchWork,
-  payload: EachBatchPayload,
-  { consumer, isFirst }: Place,
-): Promise<void> {
-  const { batch } = payload
-  const { topic, partition } = batch
-  let incoming: IncomingBatch | undefined
-  for (let attempt = 1; ; attempt += 1) {
-    if (stopping.aborted || !payload.isRunning() || payload.isStale()) return
-    try {
-      incoming ??= {
-        ...{ topic, partition, records: batch.messages.map(recordOf), stopping },
-        ...{ isFirst, logEnd: BigInt(batch.highWatermark) },
-      }
-      const handed = incoming
-      const readFrom = await beating(payload, () => onBatch(handed))
-      if (readFrom === undefined) break
-      consumer.seek({ topic, partition, offset: String(readFrom) })
-      return
-    } catch (error) {
-      if (isOver(stopping)) return // it comes again to whoever has the partition next
-      if (!(error instanceof Failure && error.retryable)) {
-        fail(error)
-        return
-      }
-      log.warn({ err: error, partition, attempt }, 'batch waits')
-      await waitAlive(backoffMs({ attempt, ...backoff }), payload, stopping)
-    }
-  }
-  onHandled()
-  const last = batch.lastOffset()
-  payload.resolveOffset(last)
-  // Not consumer.commitOffsets, which does nothing, in silence, once a stop has begun: this batch is to be finished.
-  const offset = String(BigInt(last) + 1n)
-  await payload.commitOffsetsIfNecessary({ topics: [{ topic, partitions: [{ partition, offset }] }] })
-  await payload.heartbeat()
-}
-
-/** A long batch keeps the membership. That the group rebalances meanwhile is heard at the heartbeat after it. */
-async function beating<T>(payload: EachBatchPayload, work: () => Promise<T>): Promise<T> {
-  const timer = setInterval(() => {
-    payload.heartbeat().catch(() => undefined)
-  }, heartbeatIntervalMs)
-  try {
-    return await work()
-  } finally {
-    clearInterval(timer)
-  }
-}
-
-/** A pause that keeps the membership: short steps with a heartbeat after each. */
-async function waitAlive(ms: number, payload: EachBatchPayload, stopping: AbortSignal): Promise<void> {
-  for (let left = ms; left > 0 && !stopping.aborted; left -= 1_000) {
-    await pause(Math.min(left, 1_000), stopping)
-    await payload.heartbeat()
-  }
-}
-
-function recordOf(message: KafkaMessage): IncomingRecord {
+/** What a client does and says, as progress and as signs of life. */
+function listen(
+  { options, fail, stopping, progress, supervisor }: Listening,
+  setJoined: (is: boolean) => void,
+): { work: Omit<BatchWork, 'gone'>; events: MemberEvents } {
   return {
-    offset: BigInt(message.offset),
-    key: message.key === null ? null : message.key.toString('utf8'),
-    value: message.value,
-    headers: headersOf(message.headers ?? {}),
-    timeMs: Number(message.timestamp),
+    work: {
+      onBatch: options.onBatch,
+      fail,
+      log: options.log,
+      stopping,
+      begun: ({ partition, records }) => progress.begun(partition, records[0]?.timeMs ?? Date.now()),
+      waits: () => supervisor.waits(),
+      handled({ partition, records, logEnd }) {
+        const last = records.at(-1)
+        if (last) {
+          const { offset, timeMs } = last
+          progress.handled(partition, { next: offset + 1n, end: logEnd, newestMs: timeMs })
+        }
+        supervisor.handled()
+      },
+    },
+    events: {
+      joined(partitions) {
+        setJoined(true)
+        progress.assign(partitions)
+        supervisor.beats()
+        options.log.info({ partitions }, 'partitions assigned')
+      },
+      rebalances: () => setJoined(false),
+      beats: () => supervisor.beats(),
+      passed: (partition, next, end) => progress.handled(partition, { next, end, newestMs: Date.now() }),
+    },
   }
-}
-
-/** kafkajs takes what every object inherits (`constructor`, `toString`, …) for the first value of a repeated header. */
-function headersOf(headers: IHeaders): IncomingRecord['headers'] {
-  return Object.fromEntries(
-    Object.entries(headers).map(([name, value]) => {
-      if (!(name in Object.prototype) || !Array.isArray(value)) return [name, value]
-      const own = value.slice(1)
-      return [name, own.length === 1 ? own[0] : own]
-    }),
-  )
 }

@@ -13,6 +13,8 @@ export interface Link {
   hushBroker(): void
   /** Passes on what was kept back, and what comes. */
   speak(): void
+  /** Passes on no request of these kinds (Kafka's api keys), as if the broker never answered them; none: all again. */
+  swallow(...apiKeys: number[]): void
 }
 
 /**
@@ -24,6 +26,7 @@ export async function openLink(broker: string): Promise<Link> {
   const clients = new Set<Socket>()
   const upstreams = new Set<Socket>()
   let silent = false
+  let swallowed = new Set<number>()
   let server: Server | undefined
   let own = 0
 
@@ -36,7 +39,10 @@ export async function openLink(broker: string): Promise<Link> {
   function pass(client: Socket): void {
     keep(client, clients)
     const upstream = keep(connect(Number(port), host), upstreams)
-    client.on('data', (bytes) => upstream.write(bytes)).on('close', () => upstream.destroy())
+    const requests = framed((request) => {
+      if (!swallowed.has(request.readInt16BE(4))) upstream.write(request)
+    })
+    client.on('data', requests).on('close', () => upstream.destroy())
     upstream
       .on('data', (bytes) => client.write(readdressed(bytes, { host, port: Number(port), own })))
       .on('close', () => client.end())
@@ -72,6 +78,22 @@ export async function openLink(broker: string): Promise<Link> {
       silent = false
       each((socket) => socket.resume())
     },
+    swallow(...apiKeys) {
+      swallowed = new Set(apiKeys)
+    },
+  }
+}
+
+/** Cuts a stream into Kafka's requests, each with its length in front. */
+function framed(take: (request: Buffer) => void): (bytes: Buffer) => void {
+  let rest = Buffer.alloc(0)
+  return (bytes) => {
+    rest = Buffer.concat([rest, bytes])
+    while (rest.length >= 4 && rest.length >= 4 + rest.readInt32BE(0)) {
+      const end = 4 + rest.readInt32BE(0)
+      take(rest.subarray(0, end))
+      rest = rest.subarray(end)
+    }
   }
 }
 

@@ -66,7 +66,11 @@ export async function ensureTopics(options: KafkaOptions, plans: readonly TopicP
 
 const ledWithinMs = 30_000
 
-/** kafkajs would wait too, but ends at once where a broker does not know a topic yet that another has just made. */
+/**
+ * kafkajs would wait too, but ends at once where a broker does not know a topic yet that another has just made. And a
+ * broker that is named as the leader may not lead yet: it refuses that partition, and kafkajs's producer then sends the
+ * whole request again, with the partitions that had taken it. Only an answer from the leader itself is an end.
+ */
 async function untilLed(admin: Admin, topics: string[]): Promise<void> {
   if (topics.length === 0) return
   const endMs = performance.now() + ledWithinMs
@@ -74,7 +78,10 @@ async function untilLed(admin: Admin, topics: string[]): Promise<void> {
     await pause(50)
     try {
       const metadata = await admin.fetchTopicMetadata({ topics })
-      if (metadata.topics.every(({ partitions }) => partitions.every(({ leader }) => leader >= 0))) return
+      if (metadata.topics.every(({ partitions }) => partitions.every(({ leader }) => leader >= 0))) {
+        for (const topic of topics) await admin.fetchTopicOffsets(topic)
+        return
+      }
     } catch (error) {
       if (performance.now() > endMs) throw error
       continue
@@ -109,9 +116,7 @@ export async function readTopicRetention(options: KafkaOptions, topic: string): 
   return withAdmin(options, async (admin) => {
     const { resources } = await admin.describeConfigs({
       includeSynonyms: false,
-      resources: [
-        { type: topicResource, name: topic, configNames: ['retention.ms', 'cleanup.policy'] },
-      ],
+      resources: [{ type: topicResource, name: topic, configNames: ['retention.ms', 'cleanup.policy'] }],
     })
     const valueOf = (name: string) =>
       resources[0]?.configEntries.find(({ configName }) => configName === name)?.configValue ?? ''

@@ -21,6 +21,8 @@ export const failures = {
   EVENT_REFUSED: { retryable: false, httpStatus: 500, title: 'Event refused' },
   /** Whether the event had its effect cannot be told from its id. */
   EVENT_UNJUDGED: { retryable: false, httpStatus: 500, title: 'Event cannot be judged' },
+  /** The Kafka client gets nowhere although Kafka answers, and so did fresh ones. */
+  CONSUMER_STUCK: { retryable: false, httpStatus: 500, title: 'Consumer stuck' },
   /** What is asked for does not fit what is there. */
   CONFLICT: { retryable: false, httpStatus: 409, title: 'Conflict' },
   NOT_FOUND: { retryable: false, httpStatus: 404, title: 'Not found' },

@@ -1,0 +1,189 @@
+import { once } from 'node:events'
+import type { Consumer } from 'kafkajs'
+import { type Failure, pause } from '@likewise/service'
+import { type BatchWork, handleIncoming } from './batch.ts'
+import { type KafkaOptions, buildKafka } from './client.ts'
+import { kafkaFailure } from './failure.ts'
+import { type Sockets, keepSockets } from './sockets.ts'
+
+// A member that died is replaced after 10 s (Kafka's default of 45 s is how long its partitions would stand still).
+// Short is safe: heartbeats go on while a batch is handled, and a member that slept is fenced by the database.
+const sessionTimeoutMs = 10_000
+const heartbeatIntervalMs = 1_000
+// How long a group waits for a member that finishes a batch before it goes on without it. It is also how long a client
+// that joins may have no answer, and so must end long before the watchdog takes it for wedged (kafkajs has 60 s).
+const rebalanceTimeoutMs = 30_000
+// How long the broker may hold an empty fetch; it bounds how long a stop waits.
+const fetchWaitMs = 500
+// kafkajs decodes what a fetch brings before the first batch is handled, at about five times its bytes, and asks for
+// more when all of it is handled. To drain 100,000 records, 10 MB a fetch and 1 MB a partition (its defaults) took
+// 384 MB of memory, 10 MB and 512 KiB 215 MB at 37,700/s, these two 140 MB at 32,900/s, half a megabyte 142 MB at
+// 27,300/s. A send of 1,000 likes is one record batch of 400 KB: one batch always comes, however large.
+const fetchBytes = 1_048_576
+const fetchBytesPerPartition = 524_288
+// A client may hang when it is asked to leave; its group then finds out by the session.
+const leaveMs = 5_000
+const leaveStuckMs = 1_000
+
+export interface MemberOptions extends KafkaOptions {
+  groupId: string
+  topic: string
+  partitionsAtOnceMax: number
+}
+
+/** What a member says of itself; once it is left, nothing. */
+export interface MemberEvents {
+  joined: (partitions: number[]) => void
+  rebalances: () => void
+  beats: () => void
+  /** Records that were passed over without a batch: markers of a transaction. */
+  passed: (partition: number, next: bigint, end: bigint) => void
+}
+
+export interface Member {
+  /** Resolves when it has left after a stop; rejects with what ended it otherwise. */
+  ended: Promise<void>
+  /** Leaves it behind, whatever it does or waits for. */
+  abandon(why: Failure): void
+}
+
+/** One Kafka client in the group, from its connection to its end. */
+export function runMember(
+  options: MemberOptions,
+  work: Omit<BatchWork, 'gone'>,
+  events: MemberEvents,
+): Member {
+  const sockets = keepSockets()
+  const consumer = buildMember(options, sockets)
+  let end: (error?: unknown) => void = () => undefined
+  const over = new Promise<unknown>((resolve) => (end = resolve))
+  const gone = new AbortController()
+  const letGo = once(gone.signal, 'abort').then(() => undefined)
+  const hands = countHands()
+  let left = false
+  let joining = false
+  let unread = new Set<number>()
+  const here = <A extends unknown[]>(tell: (...args: A) => void) => {
+    return (...args: A): void => {
+      if (!left) tell(...args)
+    }
+  }
+  const told: BatchWork = { ...work, gone: gone.signal, waits: here(work.waits) }
+  told.begun = here(work.begun)
+  told.handled = here(work.handled)
+  listen(consumer, options.topic, {
+    joined: here((partitions) => {
+      unread = new Set(partitions)
+      events.joined(partitions)
+    }),
+    rebalances: here(events.rebalances),
+    beats: here(events.beats),
+    passed: here(events.passed),
+  })
+  consumer.on(consumer.events.CRASH, ({ payload }) => {
+    end(payload.error)
+  })
+  const onStop = () => {
+    end()
+  }
+  work.stopping.addEventListener('abort', onStop)
+  if (work.stopping.aborted) onStop()
+
+  async function begin(): Promise<void> {
+    await consumer.connect()
+    await consumer.subscribe({ topic: options.topic, fromBeginning: true })
+    joining = true
+    await consumer.run({
+      autoCommit: false,
+      eachBatchAutoResolve: false,
+      partitionsConsumedConcurrently: options.partitionsAtOnceMax,
+      // What hangs is left behind: while a batch is in hand, kafkajs does not leave the group.
+      eachBatch: (payload) => {
+        const isFirst = unread.delete(payload.batch.partition)
+        const place = { isFirst, heartbeatIntervalMs, seek: consumer.seek.bind(consumer) }
+        return hands.hold(() => Promise.race([letGo, handleIncoming(told, payload, place)]))
+      },
+    })
+    joining = false
+  }
+
+  async function run(): Promise<void> {
+    const begun = begin()
+    begun.catch(end)
+    const error = await over
+    work.stopping.removeEventListener('abort', onStop)
+    const isStop = error === undefined
+    // One that goes while it joins would stay in the group, for others to wait for, until its session ends.
+    if (isStop && joining) await Promise.race([begun.catch(() => undefined), pause(leaveMs)])
+    left = !isStop
+    if (left) gone.abort()
+    await (isStop ? leave(consumer, leaveMs, hands.empty()) : leave(consumer, leaveStuckMs))
+    left = true
+    sockets.destroy()
+    if (!isStop) throw kafkaFailure(error)
+  }
+
+  return { ended: run(), abandon: end }
+}
+
+/** Finishes what is in hand. Of a client that crashed or is wedged it is nobody's any more: the database decides. */
+async function leave(consumer: Consumer, limitMs: number, handsEmpty = Promise.resolve()): Promise<void> {
+  const done = new AbortController()
+  const bye = consumer.disconnect().catch(() => undefined)
+  await Promise.race([bye, handsEmpty.then(() => pause(limitMs, done.signal))])
+  done.abort()
+}
+
+function buildMember(options: MemberOptions, sockets: Sockets): Consumer {
+  return buildKafka(options, sockets.open).consumer({
+    groupId: options.groupId,
+    sessionTimeout: sessionTimeoutMs,
+    rebalanceTimeout: rebalanceTimeoutMs,
+    heartbeatInterval: heartbeatIntervalMs,
+    maxWaitTimeInMs: fetchWaitMs,
+    maxBytes: fetchBytes,
+    maxBytesPerPartition: fetchBytesPerPartition,
+    allowAutoTopicCreation: false,
+    retry: {
+      retries: 3,
+      initialRetryTime: 100,
+      maxRetryTime: 1_000,
+      restartOnFailure: () => Promise.resolve(false),
+    },
+  })
+}
+
+function listen(consumer: Consumer, topic: string, events: MemberEvents): void {
+  consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
+    events.joined(payload.memberAssignment[topic] ?? [])
+  })
+  consumer.on(consumer.events.REBALANCING, () => {
+    events.rebalances()
+  })
+  consumer.on(consumer.events.HEARTBEAT, () => {
+    events.beats()
+  })
+  consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload }) => {
+    if (payload.batchSize > 0) return
+    events.passed(payload.partition, BigInt(payload.lastOffset) + 1n, BigInt(payload.highWatermark))
+  })
+}
+
+/** The batches in hand. */
+function countHands() {
+  let held = 0
+  let onEmpty: () => void = () => undefined
+  return {
+    async hold<T>(work: () => Promise<T>): Promise<T> {
+      held += 1
+      try {
+        return await work()
+      } finally {
+        held -= 1
+        if (held === 0) onEmpty()
+      }
+    },
+    empty: (): Promise<void> =>
+      held === 0 ? Promise.resolve() : new Promise((resolve) => (onEmpty = resolve)),
+  }
+}

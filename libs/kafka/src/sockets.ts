@@ -1,0 +1,31 @@
+import { type Socket, connect } from 'node:net'
+import type { ISocketFactory } from 'kafkajs'
+
+export interface Sockets {
+  open: ISocketFactory
+  /** Cuts all of them, and whatever is opened later: the client that has them is at its end. */
+  destroy(): void
+}
+
+/**
+ * Sockets as kafkajs would make them, but at hand: it waits for the answers that are missing and then only ends a socket,
+ * which stays for as long as a broker that is wedged reads nothing. A send that failed also makes it connect anew.
+ */
+export function keepSockets(): Sockets {
+  const sockets = new Set<Socket>()
+  let over = false
+  // With an error, of which kafkajs takes notice: it rejects what waits for an answer.
+  const destroy = (socket: Socket) => socket.destroy(new Error('The connection is closed.'))
+  return {
+    open({ host, port, onConnect }) {
+      const socket = connect({ host, port }, onConnect).setKeepAlive(true, 60_000)
+      sockets.add(socket)
+      socket.on('close', () => sockets.delete(socket))
+      return over ? destroy(socket) : socket
+    },
+    destroy() {
+      over = true
+      for (const socket of sockets) destroy(socket)
+    },
+  }
+}
