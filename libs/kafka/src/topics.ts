@@ -1,4 +1,4 @@
-import { type Admin, ConfigResourceTypes } from 'kafkajs'
+import type { Admin, ConfigResourceTypes } from 'kafkajs'
 import { Failure, pause } from '@likewise/service'
 import { type KafkaOptions, buildKafka } from './client.ts'
 import { kafkaFailure } from './failure.ts'
@@ -89,6 +89,11 @@ export async function readTopicEnds(
   })
 }
 
+// Kafka's number for a topic among its resources. kafkajs has an enum for it that Node cannot import by its name, but jest
+// can.
+// eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment
+const topicResource = 2 as ConfigResourceTypes
+
 export interface TopicRetention {
   /** How long records stay at least; Infinity: for ever. */
   retentionMs: number
@@ -101,9 +106,7 @@ export async function readTopicRetention(options: KafkaOptions, topic: string): 
   return withAdmin(options, async (admin) => {
     const { resources } = await admin.describeConfigs({
       includeSynonyms: false,
-      resources: [
-        { type: ConfigResourceTypes.TOPIC, name: topic, configNames: ['retention.ms', 'cleanup.policy'] },
-      ],
+      resources: [{ type: topicResource, name: topic, configNames: ['retention.ms', 'cleanup.policy'] }],
     })
     const valueOf = (name: string) =>
       resources[0]?.configEntries.find(({ configName }) => configName === name)?.configValue ?? ''
