@@ -10,7 +10,7 @@ export interface BatchOptions extends Omit<PieceOptions, 'failed'> {
 }
 
 /** So often a record is tried alone before it is parked as `failed`. */
-export const triesMax = 3
+const triesMax = 3
 const betweenTriesMs = 50
 
 /**
@@ -61,7 +61,7 @@ async function handleAlone(db: Database, options: BatchOptions): Promise<BatchOu
   return outcome
 }
 
-export function sumOf(one: BatchOutcome, other: BatchOutcome): BatchOutcome {
+function sumOf(one: BatchOutcome, other: BatchOutcome): BatchOutcome {
   return {
     handled: one.handled + other.handled,
     duplicates: one.duplicates + other.duplicates,

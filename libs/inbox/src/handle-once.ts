@@ -14,7 +14,7 @@ export interface ConsumedEvent {
 /** Events older than this cannot be told from their duplicates: their ids may have left the ring. */
 export const horizonDaysMax = 30
 /** Ids from further ahead would meet, in the ring, those that are just leaving it. */
-export const futureDaysMax = 1
+const futureDaysMax = 1
 
 export type Handled = 'handled' | 'duplicate'
 

@@ -106,6 +106,19 @@ describe('a partition that is taken over', () => {
   })
 })
 
+it('a database that was restored is read on from its own mark, not from the offset that the broker keeps', async () => {
+  const log = likes(8)
+  await logOf(log.slice(0, 3))(start(), 0)
+  expect(await logOf(log)(start(), 6)).toEqual([6, 2])
+  expect([applied, await mark()]).toEqual([[0, 1, 2, 3, 4, 5, 6, 7], 8])
+  await test.db.execute(sql`delete from metrics.consumer_offsets where consumer = ${consumer}`)
+  await test.db.execute(sql`delete from metrics.event_handled where consumer = ${consumer}`)
+  applied = []
+  expect(await logOf(log)(start(), 8 - 1)).toEqual([7, 0])
+  expect(applied).toEqual([0, 1, 2, 3, 4, 5, 6, 7])
+  expect(told('warn')).toEqual([])
+})
+
 describe('a topic that was made again', () => {
   it.each([
     ['shorter than the mark, read from its beginning', 3, 0],
@@ -169,6 +182,92 @@ it('records that the broker removed before they were read are told with their nu
   expect([applied, await mark()]).toEqual([[0, 1, 2, 10, 11, 12, 13], 14])
   expect(told('warn')).toMatchObject([{ missing: '7' }])
   expect(await counted('likewise_inbox_missing_records_total')).toBe(7)
+})
+
+describe('small batches of several partitions', () => {
+  /** Batches that a process has looked at before, as in the course of a day. */
+  async function running(partitions: number, by: typeof work = work) {
+    const process = start(by)
+    for (let partition = 0; partition < partitions; partition += 1)
+      await process(batch([likeRecord(0, 100 + partition)], 1, { partition }))
+    applied = []
+    return (partition: number, records: InboxRecord[]) =>
+      process(batch(records, 1_000, { partition, isFirst: false }))
+  }
+  const marks = async () =>
+    (await readMarks(test.db, consumer, topic)).map(({ nextOffset }) => Number(nextOffset))
+
+  it('share a transaction, and each has its own mark', async () => {
+    let runs = 0
+    const handle = await running(5, async (tx, fresh) => {
+      runs += 1
+      await work(tx, fresh)
+    })
+    runs = 0
+    await Promise.all([0, 1, 2, 3, 4].map((p) => handle(p, [likeRecord(1 + p, 100 + p)])))
+    expect([runs, applied, await marks()]).toEqual([1, [1, 2, 3, 4, 5], [2, 3, 4, 5, 6]])
+  })
+
+  it('count an id once that is in two of them, and nothing that is delivered again (I2)', async () => {
+    const handle = await running(3)
+    const [one, other] = [likeRecord(1, 100), likeRecord(1, 101)]
+    const copy = likeRecord(1, 102, idOf(one))
+    const all = () => Promise.all([handle(0, [one]), handle(1, [other]), handle(2, [copy])])
+    await all()
+    await all()
+    expect([applied, await marks()]).toEqual([
+      [1, 1],
+      [2, 2, 2],
+    ])
+    expect(await counted('likewise_inbox_records_total{result="duplicate"}')).toBe(1)
+  })
+
+  it('go apart where one has to be parked, or its key waits, and none is held up by it (I9)', async () => {
+    const handle = await running(3)
+    const broken = { ...likeRecord(1, 100), value: Buffer.from('{') }
+    await Promise.all([handle(0, [broken]), handle(1, [likeRecord(2, 101)]), handle(2, [likeRecord(3, 102)])])
+    expect(applied.sort()).toEqual([2, 3])
+    await Promise.all([
+      handle(0, [likeRecord(4, 100), likeRecord(5, 200)]),
+      handle(1, [likeRecord(6, 101)]),
+      handle(2, [likeRecord(7, 102)]),
+    ])
+    expect([applied.sort(), await marks()]).toEqual([
+      [2, 3, 5, 6, 7],
+      [6, 7, 8],
+    ])
+  })
+
+  it('go apart where the work fails, and only the one at fault is parked (I9)', async () => {
+    const handle = await running(3, async (tx, fresh) => {
+      if (fresh.some(({ data }) => data.userId - 1 === 2)) throw new TypeError('a bug')
+      await work(tx, fresh)
+    })
+    await Promise.all([0, 1, 2].map((p) => handle(p, [likeRecord(1 + p, 100 + p)])))
+    expect([applied.sort(), await marks()]).toEqual([
+      [1, 3],
+      [2, 3, 4],
+    ])
+    expect(await counted('likewise_inbox_records_total{result="parked"}')).toBe(1)
+  })
+
+  it('wait together for an outage to end: nothing is parked, and each comes again', async () => {
+    let isAway = false
+    const handle = await running(3, async (tx, fresh) => {
+      if (isAway) throw new Failure('DATABASE_UNAVAILABLE', 'away')
+      await work(tx, fresh)
+    })
+    const batches = [0, 1, 2].map((p) => [likeRecord(1, 100 + p)])
+    isAway = true
+    const tries = await Promise.allSettled(batches.map((records, p) => handle(p, records)))
+    expect(tries.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected'])
+    isAway = false
+    await Promise.all(batches.map((records, p) => handle(p, records)))
+    expect([applied, await marks()]).toEqual([
+      [1, 1, 1],
+      [2, 2, 2],
+    ])
+  })
 })
 
 describe('an outage', () => {

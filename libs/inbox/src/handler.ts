@@ -17,7 +17,7 @@ import { inboxTelemetry } from './telemetry.ts'
 export interface HandlerOptions extends Pick<PieceOptions, 'horizon' | 'work'> {
   readonly db: Database
   readonly consumer: string
-  /** Transactions with large batches at the same time; one more is for the small ones. */
+  /** Transactions with large batches, and takeovers, at the same time; one more is for the small batches. */
   readonly transactionsAtOnceMax: number
   readonly log: Logger
   readonly telemetry: Telemetry
@@ -84,7 +84,7 @@ export function buildHandler(options: HandlerOptions): (batch: HandlerBatch) => 
 
     const scope: Scope = { consumer, topic, partition }
     if (!hold.isTaken) {
-      const readFrom = await takeOver(context, scope, { batch, hold })
+      const readFrom = await context.limited(() => takeOver(context, scope, { batch, hold }))
       if (readFrom !== undefined) return (hold.next = readFrom)
     }
     const end = context.told.seconds.startTimer()

@@ -59,7 +59,10 @@ function consume({ batches, work = '', then = '', onOut }: Run): Promise<ChildEn
         }
       },
     })
-    await Promise.all(batches.map((records, partition) => onBatch({
+    const read = async (batch) => {
+      while ((await onBatch(batch)) !== undefined) batch = { ...batch, isFirst: false }
+    }
+    await Promise.all(batches.map((records, partition) => read({
       topic: '${topic}', partition, isFirst: true, logEnd: 1000n, stopping: new AbortController().signal,
       records: records.map((r) => ({ ...r, offset: BigInt(r.offset), value: Buffer.from(r.value, 'base64') })),
     })))

@@ -38,12 +38,26 @@ describe('the log of a partition that is taken over', () => {
     expect(checkLog(mark, view(10n, 18n), true)).toEqual({ kind: 'same', missing: 0n })
   })
 
-  it('is not looked at where nothing was read yet, or the record before the mark was no event', () => {
+  it('is not looked at where the record before the mark was no event, or there is none', () => {
+    const same = { kind: 'same', missing: 0n }
+    expect(checkLog({ nextOffset: 0n, lastEventId: null }, view(0n, 9n), false)).toEqual(same)
+    expect(checkLog({ ...mark, lastEventId: null }, view(10n, 14n), false)).toEqual(same)
+  })
+
+  it('is read from the mark where the broker began ahead of it, as after the database was restored', () => {
     expect(checkLog({ nextOffset: 0n, lastEventId: null }, view(5n, 9n), false)).toEqual({
+      kind: 'look',
+      from: 0n,
+    })
+    expect(checkLog({ ...mark, lastEventId: null }, view(12n, 14n), false)).toEqual({
+      kind: 'look',
+      from: 9n,
+    })
+    expect(checkLog({ nextOffset: 0n, lastEventId: null }, view(5n, 9n), true)).toEqual({
       kind: 'same',
       missing: 0n,
     })
-    expect(checkLog({ ...mark, lastEventId: null }, view(12n, 14n), false)).toEqual({
+    expect(checkLog({ ...mark, lastEventId: null }, view(12n, 14n), true)).toEqual({
       kind: 'same',
       missing: 2n,
     })

@@ -22,7 +22,8 @@ export type LogCheck =
 /**
  * Whether the log that a partition has is still the one whose records the mark counts. A topic that was deleted and
  * made again (or lost its end with a broker) begins to count anew: what lies below the mark there is not what was
- * handled, and would be passed over in silence. Pure.
+ * handled, and would be passed over in silence. And the mark decides where reading goes on, not the offset that the
+ * broker keeps for the group: a database that was restored is behind that one. Pure.
  *
  * @param looked the batch is what came of a 'look'; another one would find nothing more.
  */
@@ -31,7 +32,8 @@ export function checkLog(
   { first, last, logEnd, beforeMark }: LogView,
   looked: boolean,
 ): LogCheck {
-  if (nextOffset <= 0n) return { kind: 'same', missing: 0n }
+  const isAhead = first > nextOffset && !looked
+  if (nextOffset <= 0n) return isAhead ? { kind: 'look', from: 0n } : { kind: 'same', missing: 0n }
   if (logEnd < nextOffset) {
     return {
       kind: 'replaced',
@@ -46,6 +48,6 @@ export function checkLog(
     }
   }
   const tellable = lastEventId !== null && !(first < nextOffset && last >= nextOffset - 1n)
-  if (tellable && !looked) return { kind: 'look', from: nextOffset - 1n }
+  if (isAhead || (tellable && !looked)) return { kind: 'look', from: nextOffset - 1n }
   return { kind: 'same', missing: first > nextOffset ? first - nextOffset : 0n }
 }

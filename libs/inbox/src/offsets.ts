@@ -18,7 +18,7 @@ export interface Mark {
 /** Locks the partition's mark: see lockMarks. */
 export async function lockMark(tx: Queryable, scope: Scope): Promise<Mark> {
   const marks = await lockMarks(tx, scope, [scope.partition])
-  return marks.get(scope.partition) as Mark
+  return markOf(marks, scope.partition)
 }
 
 /**
@@ -45,9 +45,14 @@ export async function lockMarks(
       on conflict do nothing`)
     marks = await read()
   }
-  if (marks.length < partitions.length)
-    throw new Error(`No row in consumer_offsets for ${topic}/${partitions.join(',')} right after its insert.`)
   return new Map(marks.map(({ partition, ...mark }) => [partition, mark]))
+}
+
+export function markOf(marks: ReadonlyMap<number, Mark>, partition: number): Mark {
+  const mark = marks.get(partition)
+  if (!mark)
+    throw new Error(`No row in consumer_offsets for partition ${String(partition)} right after its insert.`)
+  return mark
 }
 
 /**

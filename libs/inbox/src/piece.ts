@@ -13,7 +13,7 @@ import {
   judge,
   parkFailed,
 } from './judgement.ts'
-import { type Mark, type Scope, lockMark, lockMarks } from './offsets.ts'
+import { type Scope, lockMark, lockMarks, markOf } from './offsets.ts'
 
 export interface BatchOutcome {
   /** Events that had their effect now. */
@@ -38,7 +38,7 @@ export interface PieceOptions {
   readonly failed?: Failed
 }
 
-export const nothing: BatchOutcome = { handled: 0, duplicates: 0, skipped: 0, parked: [], foreign: 0 }
+const nothing: BatchOutcome = { handled: 0, duplicates: 0, skipped: 0, parked: [], foreign: 0 }
 
 /**
  * Handles a batch, or a piece of one, in one transaction: lock the mark → skip what lies before it → park what cannot
@@ -77,7 +77,7 @@ export async function handleTogether(
       pieces.map((piece) => piece.scope.partition),
     )
     const seen = pieces.map((piece) => {
-      const { nextOffset, nowMs } = marks.get(piece.scope.partition) as Mark
+      const { nextOffset, nowMs } = markOf(marks, piece.scope.partition)
       return see(piece, nextOffset, nowMs)
     })
     const judged = seen.flatMap((one) => one.judged)

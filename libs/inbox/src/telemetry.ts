@@ -1,8 +1,6 @@
 import type { Telemetry } from '@likewise/service'
 import type { BatchOutcome } from './piece.ts'
 
-export type InboxTelemetry = ReturnType<typeof inboxTelemetry>
-
 export function inboxTelemetry(telemetry: Telemetry) {
   const results = telemetry.counter('likewise_inbox_records_total', 'Records by what became of them.', [
     'result',

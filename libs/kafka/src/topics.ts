@@ -3,9 +3,6 @@ import { Failure, pause } from '@likewise/service'
 import { type KafkaOptions, buildKafka } from './client.ts'
 import { kafkaFailure } from './failure.ts'
 
-// Node finds no export of kafkajs by the name ConfigResourceTypes; this is its TOPIC, a number of Kafka's protocol.
-const topicResource: ConfigResourceTypes.TOPIC = 2
-
 export interface TopicPlan {
   topic: string
   partitions: number
@@ -103,6 +100,11 @@ export async function readTopicEnds(
       .sort((a, b) => a.partition - b.partition)
   })
 }
+
+// Kafka's number for a topic among its resources. kafkajs has an enum for it that Node cannot import by its name, but jest
+// can.
+// eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment
+const topicResource = 2 as ConfigResourceTypes
 
 export interface TopicRetention {
   /** How long records stay at least; Infinity: for ever. */
