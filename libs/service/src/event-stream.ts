@@ -74,15 +74,19 @@ export function openEventStream(
     if (event) write(textOf(event))
   })
   response.on('error', () => undefined) // 'close' follows
-  response.on('close', () => {
+  let isClosed = false
+  const close = (): void => {
+    if (isClosed) return
+    isClosed = true
     clearInterval(heartbeat)
     waiting = undefined
     onClose(reason)
-  })
+  }
+  response.on('close', close)
   for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
   write(`retry: ${String(retryMs)}\n\n`)
-  // Gone before we began: it has told nobody.
-  if (request.raw.socket.destroyed) response.destroy()
+  // Gone before we began: 'close' may have been told already.
+  if (request.raw.socket.destroyed) setImmediate(close)
 
   return {
     send: (event) => {
