@@ -1,4 +1,4 @@
-import type { EachBatchPayload, IHeaders, KafkaMessage } from 'kafkajs'
+import type { Consumer, EachBatchPayload, IHeaders, KafkaMessage } from 'kafkajs'
 import { Failure, type Logger, backoffMs, pause } from '@likewise/service'
 
 export interface IncomingRecord {
@@ -39,7 +39,7 @@ export interface BatchWork {
 export interface Place {
   isFirst: boolean
   heartbeatIntervalMs: number
-  seek: (to: { topic: string; partition: number; offset: string }) => void
+  consumer: Pick<Consumer, 'seek'>
 }
 
 const backoff = { baseMs: 100, capMs: 5_000, random: Math.random }
@@ -51,7 +51,7 @@ const isOver = (signal: AbortSignal): boolean => signal.aborted
 export async function handleIncoming(
   work: BatchWork,
   payload: EachBatchPayload,
-  { isFirst, heartbeatIntervalMs, seek }: Place,
+  { isFirst, heartbeatIntervalMs, consumer }: Place,
 ): Promise<void> {
   const { fail, log, stopping } = work
   const { topic, partition } = payload.batch
@@ -65,7 +65,7 @@ export async function handleIncoming(
       const beat = { everyMs: heartbeatIntervalMs, gone: work.gone }
       const readFrom = await beating(payload, beat, () => work.onBatch(handed))
       if (readFrom === undefined) break
-      seek({ topic, partition, offset: String(readFrom) })
+      consumer.seek({ topic, partition, offset: String(readFrom) })
       return
     } catch (error) {
       if (isOver(stopping)) return // it comes again to whoever has the partition next

@@ -62,7 +62,6 @@ export function runMember(
   const hands = countHands()
   let left = false
   let joining = false
-  let unread = new Set<number>()
   const here = <A extends unknown[]>(tell: (...args: A) => void) => {
     return (...args: A): void => {
       if (!left) tell(...args)
@@ -71,11 +70,8 @@ export function runMember(
   const told: BatchWork = { ...work, gone: gone.signal, waits: here(work.waits) }
   told.begun = here(work.begun)
   told.handled = here(work.handled)
-  listen(consumer, options.topic, {
-    joined: here((partitions) => {
-      unread = new Set(partitions)
-      events.joined(partitions)
-    }),
+  const isFirst = listen(consumer, options.topic, {
+    joined: here(events.joined),
     rebalances: here(events.rebalances),
     beats: here(events.beats),
     passed: here(events.passed),
@@ -99,8 +95,7 @@ export function runMember(
       partitionsConsumedConcurrently: options.partitionsAtOnceMax,
       // What hangs is left behind: while a batch is in hand, kafkajs does not leave the group.
       eachBatch: (payload) => {
-        const isFirst = unread.delete(payload.batch.partition)
-        const place = { isFirst, heartbeatIntervalMs, seek: consumer.seek.bind(consumer) }
+        const place = { isFirst: isFirst(payload.batch.partition), heartbeatIntervalMs, consumer }
         return hands.hold(() => Promise.race([letGo, handleIncoming(told, payload, place)]))
       },
     })
@@ -153,9 +148,13 @@ function buildMember(options: MemberOptions, sockets: Sockets): Consumer {
   })
 }
 
-function listen(consumer: Consumer, topic: string, events: MemberEvents): void {
+/** @returns whether a batch of a partition is the first one since it was assigned; once for each. */
+function listen(consumer: Consumer, topic: string, events: MemberEvents): (partition: number) => boolean {
+  let unread = new Set<number>()
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
-    events.joined(payload.memberAssignment[topic] ?? [])
+    const partitions = payload.memberAssignment[topic] ?? []
+    unread = new Set(partitions)
+    events.joined(partitions)
   })
   consumer.on(consumer.events.REBALANCING, () => {
     events.rebalances()
@@ -167,6 +166,7 @@ function listen(consumer: Consumer, topic: string, events: MemberEvents): void {
     if (payload.batchSize > 0) return
     events.passed(payload.partition, BigInt(payload.lastOffset) + 1n, BigInt(payload.highWatermark))
   })
+  return (partition) => unread.delete(partition)
 }
 
 /** The batches in hand. */
