@@ -88,9 +88,10 @@ export async function park(
     const records = rows.map(({ record }) => record)
     await tx.execute(sql`
       insert into metrics.dead_letters (consumer, topic, partition, record_offset, record_key, record_value,
-        record_headers, record_time, event_id, event_type, reason, detail, blocks_key)
+        record_headers, record_time, event_id, event_type, reason, detail, attempts, blocks_key)
       select ${consumer}, ${topic}, ${partition}::int, p.record_offset, p.key, decode(p.value, 'hex'),
-        p.headers::jsonb, to_timestamp(p.time_ms / 1000), p.event_id, p.event_type, p.reason, p.detail, p.blocks_key
+        p.headers::jsonb, to_timestamp(p.time_ms / 1000), p.event_id, p.event_type, p.reason, p.detail, p.attempts,
+        p.blocks_key
       from unnest(
         ${records.map(({ offset }) => offset)}::bigint[], ${records.map(({ key }) => storableText(key))}::text[],
         ${records.map(({ value }) => hex(value))}::text[],
@@ -98,8 +99,8 @@ export async function park(
         ${records.map(({ timeMs }) => storableTime(timeMs))}::float8[],
         ${rows.map(({ eventId }) => eventId)}::uuid[], ${rows.map(({ eventType }) => eventType)}::text[],
         ${rows.map(({ reason }) => reason)}::text[], ${rows.map(({ detail }) => detail)}::text[],
-        ${rows.map(({ blocksKey }) => blocksKey)}::boolean[]
-      ) as p(record_offset, key, value, headers, time_ms, event_id, event_type, reason, detail, blocks_key)
+        ${rows.map(({ attempts }) => attempts ?? 1)}::int[], ${rows.map(({ blocksKey }) => blocksKey)}::boolean[]
+      ) as p(record_offset, key, value, headers, time_ms, event_id, event_type, reason, detail, attempts, blocks_key)
       on conflict do nothing`)
   }
 }

@@ -242,7 +242,8 @@ onThisMachine(`a crash of PostgreSQL${why}`, () => {
     }
     expect(reissued).toBeGreaterThan(0)
     await allPublished(test.db)
-    expect(relays.names()).toEqual(await namesThere())
+    // A crash may come between a page and its settling: copies.
+    expect(relays.firstCopies()).toEqual(await namesThere())
   })
 })
 
