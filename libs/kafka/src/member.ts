@@ -21,8 +21,9 @@ const fetchWaitMs = 500
 // 27,300/s. A send of 1,000 likes is one record batch of 400 KB: one batch always comes, however large.
 const fetchBytes = 1_048_576
 const fetchBytesPerPartition = 524_288
-// A client may hang when it is asked to leave; its group then finds out by the session.
-const leaveMs = 5_000
+// A client may hang while it joins, or when it is asked to leave; its group then finds out by the session. Both together
+// stay below the time a service has for its stop.
+const leaveMs = 3_000
 const leaveStuckMs = 1_000
 
 export interface MemberOptions extends KafkaOptions {
