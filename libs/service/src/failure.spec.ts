@@ -14,6 +14,8 @@ describe('Failure', () => {
     ['SLOT_UNUSABLE', false, 500],
     ['BROKER_UNAVAILABLE', true, 503],
     ['EVENT_REFUSED', false, 500],
+    ['EVENT_UNJUDGED', false, 500],
+    ['CONSUMER_STUCK', false, 500],
     ['CONFLICT', false, 409],
     ['NOT_FOUND', false, 404],
     ['BODY_INVALID', false, 400],
