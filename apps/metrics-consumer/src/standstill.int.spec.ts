@@ -36,7 +36,8 @@ afterAll(async () => {
 function consume(): Subscriber {
   const telemetry = buildTelemetry('test')
   const horizon = { dedupHorizonMs: 30 * dayMs, futureMaxMs: dayMs }
-  const onBatch = buildConsumer({ db: test.db, consumer: groupId, horizon, log, telemetry })
+  const limits = { horizon, transactionsAtOnceMax: 2 }
+  const onBatch = buildConsumer({ db: test.db, consumer: groupId, ...limits, log, telemetry })
   const fail = (error: unknown) => failures.push(error)
   const member = subscribe({ ...kafka, groupId, topic, partitionsAtOnceMax: 2, onBatch, telemetry, fail })
   members.push(member)
