@@ -15,7 +15,7 @@ beforeAll(async () => {
     sql`create table invoices (order_id bigint not null, event_id uuid primary key, total bigint)`,
   )
   const page = await readFile(new URL('../../../docs/adopting.md', import.meta.url), 'utf8')
-  const section = page.slice(page.indexOf('\n# The inbox'))
+  const section = page.slice(page.indexOf('\n## The inbox'))
   examples = [...section.matchAll(/```ts\n(.*?)```/gs)].map(([, code]) => code ?? '')
 })
 afterAll(() => test.drop())

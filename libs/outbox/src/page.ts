@@ -75,7 +75,8 @@ export async function readPage(
   // The first window of a shard, and a republish, see everything before as theirs: by xid that would be the whole table.
   const small = window.rowCount <= BigInt(limits.pageRowsMax) && window.fromSnapshot !== '1:1:'
   const freshSeq = window.freshSeq ?? window.lastSeq + 1n
-  // A walk from freshSeq meets late rows as well; by xid they are then only wanted below it.
+  // A walk from freshSeq meets late rows as well; by xid they are then only wanted below it, and soon not at all.
+  const lateWanted = !hasNoLateRows(window) && (small || afterSeq < freshSeq - 1n)
   const late = sql`unnest(array(select pg_snapshot_xip(${window.fromSnapshot}::pg_snapshot))) as late(top_xid)
     cross join lateral (
       select * from catalog.outbox_events
@@ -95,10 +96,10 @@ export async function readPage(
     limits.pageRowsMax,
   ]
   const some = sql`and ${visible} order by seq limit ${limit}`
-  const page = hasNoLateRows(window)
-    ? sql`select * from ${fresh} ${some}`
-    : sql`(select ${stored} from ${fresh} ${some}) union all (select ${stored} from ${late} ${some})
+  const page = lateWanted
+    ? sql`(select ${stored} from ${fresh} ${some}) union all (select ${stored} from ${late} ${some})
           order by seq limit ${limit}`
+    : sql`select * from ${fresh} ${some}`
   const rows = await db.query<Row>(
     sql`select ${eventColumns} from ${firstBytes(page, limits.pageBytesMax)} order by seq`,
   )
