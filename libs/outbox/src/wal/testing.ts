@@ -30,7 +30,8 @@ export async function walDatabase(name: string): Promise<WalTest> {
   return {
     ...test,
     slot,
-    switch: { db: test.db, url: test.url, patienceMs: 10_000, say: () => undefined, slot },
+    // A slot waits for whoever writes on the server, other test files among them.
+    switch: { db: test.db, url: test.url, patienceMs: 50_000, say: () => undefined, slot },
     open: (options) =>
       openWal({
         url: test.url,

@@ -29,7 +29,7 @@ beforeEach(async () => {
 })
 afterEach(async () => {
   await relays.stop()
-  await disableWal({ ...test.switch, patienceMs: 10_000 })
+  await disableWal(test.switch)
   await test.drop()
   expect(relays.bugs).toEqual([])
 }, 60_000)
@@ -51,7 +51,7 @@ describe.each(['poll', 'wal'] as const)('two relays, source %s', (source) => {
 
   beforeEach(async () => {
     running = [start(), start()]
-    if (source === 'wal') await enableWal({ ...test.switch, patienceMs: 20_000 })
+    if (source === 'wal') await enableWal(test.switch)
   }, 60_000)
 
   it('publish everything, first copies in the order of each key (I1, I4)', async () => {
@@ -126,10 +126,10 @@ describe('a change of the source', () => {
       }
     })()
     await pause(300)
-    await enableWal({ ...test.switch, patienceMs: 20_000 })
+    await enableWal(test.switch)
     await pause(1_000)
     await expect(republish(test.db, { actor: 'test' })).rejects.toMatchObject({ code: 'CONFLICT' })
-    await disableWal({ ...test.switch, patienceMs: 20_000 })
+    await disableWal(test.switch)
     await pause(300)
     over.abort()
     await writing
@@ -141,7 +141,7 @@ describe('a change of the source', () => {
   it('back while the reader has a refused event in hand leaves nobody waiting (I6)', async () => {
     start()
     start()
-    await enableWal({ ...test.switch, patienceMs: 20_000 })
+    await enableWal(test.switch)
     refused.add('b0000')
     await write(test.db, ['b0000'])
     await until('parked', async () => (await parkedNames(test.db)).length === 1)
@@ -152,9 +152,9 @@ describe('a change of the source', () => {
         await write(test.db, [`b${String((count += 1)).padStart(4, '0')}`, `a${String(count)}`])
     })()
     for (let i = 0; i < 3; i += 1) {
-      await disableWal({ ...test.switch, patienceMs: 20_000 })
+      await disableWal(test.switch)
       await pause(700)
-      await enableWal({ ...test.switch, patienceMs: 20_000 })
+      await enableWal(test.switch)
       await pause(700)
     }
     over.abort()
@@ -170,7 +170,7 @@ describe('a relay that is told which source to expect', () => {
     await write(test.db, ['a0000'])
     await came(['a0000'])
     expect(relay.fault()?.message).toMatch(/RELAY_SOURCE is wal, .* `likewise outbox wal enable`/)
-    await enableWal({ ...test.switch, patienceMs: 20_000 })
+    await enableWal(test.switch)
     await until('it is as expected', () => relay.fault() === null)
   }, 60_000)
 })
@@ -178,7 +178,7 @@ describe('a relay that is told which source to expect', () => {
 describe('a slot that is gone', () => {
   it('is told as the fault of every relay, and disable mends it without loss (I1)', async () => {
     const relay = start()
-    await enableWal({ ...test.switch, patienceMs: 20_000 })
+    await enableWal(test.switch)
     await write(test.db, ['a0000'])
     await came(['a0000'])
     await relay.stop()
@@ -188,7 +188,7 @@ describe('a slot that is gone', () => {
     await until('it is refused', () => next.fault() !== null)
     expect(next.fault()).toMatchObject({ code: 'SLOT_UNUSABLE' })
     expect(next.fault()?.message).toMatch(/likewise outbox wal disable/)
-    await disableWal({ ...test.switch, patienceMs: 20_000 })
+    await disableWal(test.switch)
     await came(['a0001'])
     await until('it is mended', () => next.fault() === null)
   }, 60_000)
