@@ -294,4 +294,19 @@ describe('an outage', () => {
     await process(batch(likes(1), 1))
     expect(await counted('likewise_inbox_records_total{result="handled"}')).toBe(1)
   })
+
+  it('of a record that is in hand alone is no death of the processes that wait it out and stop in order', async () => {
+    const starts = async () =>
+      (await test.db.query(sql`select starts from metrics.consumer_offsets where consumer = ${consumer}`))[0]
+    const busy = async () => Promise.reject(new Failure('DATABASE_BUSY', 'busy'))
+    for (let i = 0; i < 4; i += 1)
+      await expect(start(busy)(batch(likes(1), 1))).rejects.toMatchObject({ retryable: true })
+    expect(await starts()).toEqual({ starts: 0 })
+    // One that was killed has left its note: that stays.
+    await test.db.execute(sql`update metrics.consumer_offsets set starts = 1 where consumer = ${consumer}`)
+    await expect(start(busy)(batch(likes(1), 1))).rejects.toMatchObject({ retryable: true })
+    expect(await starts()).toEqual({ starts: 1 })
+    await start()(batch(likes(1), 1))
+    expect([applied, await counted('likewise_inbox_records_total{result="parked"}')]).toEqual([[0], 0])
+  })
 })

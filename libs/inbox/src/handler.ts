@@ -10,7 +10,7 @@ import { buildLimit } from './limit.ts'
 import { type LogCheck, checkLog } from './log-check.ts'
 import { type Mark, type Scope, dropMark, lockMark } from './offsets.ts'
 import { type BatchOutcome, type PieceOptions, handlePiece, handleTogether } from './piece.ts'
-import { noteStart, readStart } from './start-note.ts'
+import { noteStart, readStart, withdrawStart } from './start-note.ts'
 import { type Start, aloneBelow, startAlone, startsMax } from './start.ts'
 import { inboxTelemetry } from './telemetry.ts'
 
@@ -184,7 +184,12 @@ async function handleRecords(context: Context, scope: Scope, { batch, hold }: He
   for (const record of suspects) {
     await gate.alone(async () => {
       const start = await beginAlone(context, scope, { record, hold })
-      if (start !== 'park') return handleBatch(db, { ...common, records: [record], onHandled })
+      if (start !== 'park') {
+        return handleBatch(db, { ...common, records: [record], onHandled }).catch(async (error: unknown) => {
+          await liveOn(context, scope, hold)
+          throw error
+        })
+      }
       const failed = { detail: killed, attempts: startsMax - 1 }
       const outcome = await handlePiece(db, { ...common, records: [record], failed })
       onHandled(outcome)
@@ -234,4 +239,18 @@ async function beginAlone(
     hold.own = start
     return 'begun'
   })
+}
+
+/**
+ * An outage or a stop kept the record from being handled, and that is no death: whoever begins it next must not take it for
+ * one. A database that is away cannot be told; then one start too many stands there.
+ */
+async function liveOn({ db, log }: Context, scope: Scope, hold: Hold): Promise<void> {
+  if (hold.own === undefined) return
+  try {
+    await withdrawStart(db, scope, hold.own)
+    delete hold.own
+  } catch (error) {
+    log.debug({ err: error, ...scope }, 'a note could not be taken back')
+  }
 }
