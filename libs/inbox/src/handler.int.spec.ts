@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { type Tx, sql } from '@likewise/database'
-import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
+import { type TestDatabase, freshDatabase, openTx } from '@likewise/database/testing'
 import type { LikeEvent } from '@likewise/events'
 import { Failure, buildLogger, buildTelemetry } from '@likewise/service'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import { type HandlerBatch, buildHandler } from './handler.ts'
 import type { InboxRecord } from './judgement.ts'
-import { readMarks } from './offsets.ts'
+import { lockMark, readMarks } from './offsets.ts'
 import { horizon, idOf, likeRecord } from './testing.ts'
 
 const topic = 'catalog-events'
@@ -235,6 +235,21 @@ describe('small batches of several partitions', () => {
     expect([applied.sort(), await marks()]).toEqual([
       [2, 3, 5, 6, 7],
       [6, 7, 8],
+    ])
+  })
+
+  it('do not wait with one whose partition a redrive holds', async () => {
+    const handle = await running(3)
+    const redrive = await openTx(test.db)
+    await lockMark(redrive.tx, { consumer, topic, partition: 1 })
+    const waiting = handle(1, [likeRecord(1, 101)])
+    await Promise.all([handle(0, [likeRecord(2, 100)]), handle(2, [likeRecord(3, 102)])])
+    expect(applied).toEqual([2, 3])
+    await redrive.commit()
+    await waiting
+    expect([applied, await marks()]).toEqual([
+      [2, 3, 1],
+      [3, 2, 4],
     ])
   })
 

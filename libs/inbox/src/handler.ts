@@ -212,13 +212,12 @@ async function together(
   pieces: readonly [PieceOptions, ...PieceOptions[]],
 ): Promise<readonly (BatchOutcome | 'apart')[]> {
   const ofOne = pieces.every(({ scope }) => scope.topic === pieces[0].scope.topic)
-  const outcomes = ofOne
-    ? await handleTogether(db, pieces).catch((error: unknown) => {
-        if (mayBeOfEvent(error)) return 'apart' as const
-        throw error
-      })
-    : 'apart'
-  return outcomes === 'apart' ? pieces.map(() => 'apart' as const) : outcomes
+  const apart = () => pieces.map(() => 'apart' as const)
+  if (!ofOne) return apart()
+  return handleTogether(db, pieces).catch((error: unknown) => {
+    if (mayBeOfEvent(error)) return apart()
+    throw error
+  })
 }
 
 const killed = `the process ended ${String(startsMax - 1)} times while it had this record in hand, and nothing else`
