@@ -285,6 +285,13 @@ describe('small batches of several partitions', () => {
   })
 })
 
+it('a batch that is taken to pieces says that it gets on with each of them', async () => {
+  let said = 0
+  const process = start(async () => Promise.reject(new TypeError('a bug')))
+  await process(batch(likes(8), 8, { gotOn: () => void (said += 1) }))
+  expect(said).toBe(8)
+})
+
 describe('an outage', () => {
   it('is no death: tried again by the same process, a batch is not taken to pieces', async () => {
     let tries = 0

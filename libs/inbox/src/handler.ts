@@ -40,6 +40,8 @@ export interface HandlerBatch {
   /** The offset that the partition's next record will get. */
   readonly logEnd: bigint
   readonly stopping: AbortSignal
+  /** Called after each transaction: a batch that has to be taken to pieces may take minutes, and gets on all the same. */
+  readonly gotOn?: () => void
 }
 
 /** What this process knows of a partition. */
@@ -173,6 +175,7 @@ async function handleRecords(context: Context, scope: Scope, { batch, hold }: He
   const common = { scope, horizon, work, stopping }
   const onHandled = (outcome: BatchOutcome): void => {
     told.count(outcome)
+    batch.gotOn?.()
     const { topic, partition } = scope
     for (const letter of outcome.parked) {
       log.warn({ ...letter, offset: String(letter.offset), topic, partition }, 'event parked')
