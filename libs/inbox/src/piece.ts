@@ -13,7 +13,7 @@ import {
   judge,
   parkFailed,
 } from './judgement.ts'
-import { type Scope, lockMark, lockMarks, markOf } from './offsets.ts'
+import { type Scope, lockFreeMarks, lockMark } from './offsets.ts'
 
 export interface BatchOutcome {
   /** Events that had their effect now. */
@@ -61,42 +61,39 @@ export async function handlePiece(db: Database, options: PieceOptions): Promise<
 
 /**
  * Handles batches of several partitions of one topic in one transaction, with the same three statements. Where it is not
- * that simple, since something has to be parked, it does nothing.
+ * that simple, since something has to be parked, it does nothing. A batch whose mark somebody holds goes its own way: a
+ * redrive may hold one for minutes, and the others would wait with it.
  *
  * @returns the outcomes, in the order given.
  */
 export async function handleTogether(
   db: Database,
   pieces: readonly [PieceOptions, ...PieceOptions[]],
-): Promise<BatchOutcome[] | 'apart'> {
+): Promise<(BatchOutcome | 'apart')[]> {
   const { scope, work } = pieces[0]
+  const partitions = pieces.map((piece) => piece.scope.partition)
   return db.tx(async (tx) => {
-    const marks = await lockMarks(
-      tx,
-      scope,
-      pieces.map((piece) => piece.scope.partition),
-    )
+    const marks = await lockFreeMarks(tx, scope, partitions)
     const seen = pieces.map((piece) => {
-      const { nextOffset, nowMs } = markOf(marks, piece.scope.partition)
-      return see(piece, nextOffset, nowMs)
+      const mark = marks.get(piece.scope.partition)
+      return mark ? see(piece, mark.nextOffset, mark.nowMs) : 'apart'
     })
-    const judged = seen.flatMap((one) => one.judged)
-    if (judged.some(({ kind }) => kind === 'parked')) return 'apart'
-    const goals = seen.flatMap(({ goal }) => (goal === null ? [] : [goal]))
-    if (goals.length === 0) return seen.map(({ skipped }) => ({ ...nothing, skipped }))
-    const taken = await take(tx, scope, { events: eventsOf(judged), keys: keysOf(judged), goals })
-    if (taken === 'blocked') return 'apart'
+    const held = seen.filter((one) => one !== 'apart')
+    const judged = held.flatMap((one) => one.judged)
+    if (judged.some(({ kind }) => kind === 'parked')) return seen.map(() => 'apart')
+    const goals = held.flatMap(({ goal }) => (goal === null ? [] : [goal]))
+    const events = eventsOf(judged)
+    const taken = goals.length === 0 ? [] : await take(tx, scope, { events, keys: keysOf(judged), goals })
+    if (taken === 'blocked') return seen.map(() => 'apart')
     if (taken.length > 0) await work(tx, taken)
     const fresh = new Set(taken)
-    return seen.map((one) => {
-      const events = eventsOf(one.judged)
-      return outcomeOf(one, {
-        events,
-        parked: [],
-        handled: events.filter((event) => fresh.has(event)).length,
-      })
-    })
+    return seen.map((one) => (one === 'apart' ? one : ownOutcome(one, fresh)))
   })
+}
+
+function ownOutcome(one: Seen, fresh: ReadonlySet<LikeEvent>): BatchOutcome {
+  const events = eventsOf(one.judged)
+  return outcomeOf(one, { events, parked: [], handled: events.filter((event) => fresh.has(event)).length })
 }
 
 interface Goal {

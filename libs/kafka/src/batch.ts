@@ -20,6 +20,8 @@ export interface IncomingBatch {
   logEnd: bigint
   /** Aborted when this member stops. */
   stopping: AbortSignal
+  /** To be called when a part of the batch is done: a long one that gets on is then not taken for a wedged client. */
+  gotOn: () => void
 }
 
 export interface BatchWork {
@@ -30,6 +32,7 @@ export interface BatchWork {
   /** Aborted when the client is left behind with what it has in hand. */
   gone: AbortSignal
   begun: (batch: IncomingBatch) => void
+  gotOn: () => void
   /** An outage keeps the batch waiting; it comes again. */
   waits: () => void
   handled: (batch: IncomingBatch) => void
@@ -59,7 +62,7 @@ export async function handleIncoming(
   for (let attempt = 1; ; attempt += 1) {
     if (stopping.aborted || !payload.isRunning() || payload.isStale()) return
     try {
-      batch ??= { ...batchOf(payload, stopping), isFirst }
+      batch ??= { ...batchOf(payload), isFirst, stopping, gotOn: work.gotOn }
       const handed = batch
       work.begun(handed)
       const beat = { everyMs: heartbeatIntervalMs, gone: work.gone }
@@ -121,9 +124,11 @@ async function waitAlive(
   waits()
 }
 
-function batchOf({ batch }: EachBatchPayload, stopping: AbortSignal): Omit<IncomingBatch, 'isFirst'> {
+function batchOf({
+  batch,
+}: EachBatchPayload): Pick<IncomingBatch, 'topic' | 'partition' | 'records' | 'logEnd'> {
   const { topic, partition, messages, highWatermark } = batch
-  return { topic, partition, records: messages.map(recordOf), logEnd: BigInt(highWatermark), stopping }
+  return { topic, partition, records: messages.map(recordOf), logEnd: BigInt(highWatermark) }
 }
 
 function recordOf(message: KafkaMessage): IncomingRecord {

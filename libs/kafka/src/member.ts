@@ -70,6 +70,7 @@ export function runMember(
   }
   const told: BatchWork = { ...work, gone: gone.signal, waits: here(work.waits) }
   told.begun = here(work.begun)
+  told.gotOn = here(work.gotOn)
   told.handled = here(work.handled)
   const isFirst = listen(consumer, options.topic, {
     joined: here(events.joined),
