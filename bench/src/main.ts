@@ -11,7 +11,7 @@ import { type Part, type Report, conditionsOf, tableOf } from './report.ts'
 // In this order, because each leaves more behind than the next one minds: likes on the topic, then a full topic.
 const benches: readonly [Area, (bed: Bed, options: Arguments) => Promise<Part[]>][] = [
   ['e2e', (bed, { repeats }) => benchEndToEnd(bed, repeats)],
-  ['consumer', (bed, { repeats }) => benchConsumer(bed, repeats)],
+  ['consumer', benchConsumer],
   ['relay', benchRelay],
 ]
 

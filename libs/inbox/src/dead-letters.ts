@@ -1,4 +1,4 @@
-import { type Queryable, type Sql, type Tx, sql } from '@likewise/database'
+import { type Queryable, type Sql, type Tx, arrayOf, sql } from '@likewise/database'
 import type { InboxRecord, Parked } from './judgement.ts'
 import type { Scope } from './offsets.ts'
 
@@ -57,7 +57,7 @@ export const anyBlocked = (
 ): Sql => sql`
     exists (
       select from metrics.dead_letters
-      where consumer = ${consumer} and topic = ${topic} and record_key = any (${keys}::text[])
+      where consumer = ${consumer} and topic = ${topic} and record_key = any (${arrayOf(keys)}::text[])
         and resolved_at is null and blocks_key
     )`
 

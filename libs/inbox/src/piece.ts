@@ -3,7 +3,7 @@ import type { LikeEvent } from '@likewise/events'
 import { anyBlocked, park, readBlockedKeys, readResolvedOffsets } from './dead-letters.ts'
 import { decide } from './decide.ts'
 import { consumedOf } from './consumed.ts'
-import { firstOfEach, insertHandled } from './handle-once.ts'
+import { type FreshTold, freshOf, insertHandled, tellFresh } from './handle-once.ts'
 import {
   type Failed,
   type Horizon,
@@ -170,7 +170,7 @@ async function take(
   { events, keys, goals }: { events: readonly LikeEvent[]; keys: readonly string[]; goals: readonly Goal[] },
 ): Promise<LikeEvent[] | 'blocked'> {
   const unblocked = sql`not (select found from blocked)`
-  const [taken] = await tx.query<{ blocked: boolean; ids: string[] | null }>(sql`
+  const [taken] = await tx.query<FreshTold & { blocked: boolean }>(sql`
     with blocked as materialized (
       select ${anyBlocked({ consumer, topic }, keys)} as found
     ), moved as (
@@ -182,8 +182,8 @@ async function take(
                   ${goals.map(({ lastEventId }) => lastEventId)}::uuid[]) as goal(partition, next_offset, last_event_id)
       where o.consumer = ${consumer} and o.topic = ${topic} and o.partition = goal.partition and ${unblocked}
     ), fresh as (${insertHandled(consumer, events.map(consumedOf), unblocked)})
-    select (select found from blocked) as blocked, (select array_agg(event_id::text) from fresh) as ids`)
-  return taken?.blocked === false ? firstOfEach(events, taken.ids) : 'blocked'
+    select (select found from blocked) as blocked, ${tellFresh(events)}`)
+  return taken?.blocked === false ? freshOf(events, taken) : 'blocked'
 }
 
 const failing =

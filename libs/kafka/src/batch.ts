@@ -1,5 +1,6 @@
 import type { Consumer, EachBatchPayload, IHeaders, KafkaMessage } from 'kafkajs'
 import { Failure, type Logger, backoffMs, pause } from '@likewise/service'
+import type { Commits } from './commits.ts'
 
 export interface IncomingRecord {
   offset: bigint
@@ -43,6 +44,7 @@ export interface Place {
   isFirst: boolean
   heartbeatIntervalMs: number
   consumer: Pick<Consumer, 'seek'>
+  commits: Commits
 }
 
 const backoff = { baseMs: 100, capMs: 5_000, random: Math.random }
@@ -50,11 +52,11 @@ const backoff = { baseMs: 100, capMs: 5_000, random: Math.random }
 /** Asked anew after each wait, which the compiler does not see. */
 const isOver = (signal: AbortSignal): boolean => signal.aborted
 
-/** Hands a batch over until it is handled, then tells the broker. Throws only what kafkajs throws, which a fresh client may mend. */
+/** Hands a batch over until it is handled, and has the broker told. Throws only what kafkajs throws, which a fresh client may mend. */
 export async function handleIncoming(
   work: BatchWork,
   payload: EachBatchPayload,
-  { isFirst, heartbeatIntervalMs, consumer }: Place,
+  { isFirst, heartbeatIntervalMs, consumer, commits }: Place,
 ): Promise<void> {
   const { fail, log, stopping } = work
   const { topic, partition } = payload.batch
@@ -84,9 +86,10 @@ export async function handleIncoming(
   const last = payload.batch.lastOffset()
   payload.resolveOffset(last)
   // Not consumer.commitOffsets, which does nothing, in silence, once a stop has begun: this batch is to be finished.
-  const offset = String(BigInt(last) + 1n)
-  await payload.commitOffsetsIfNecessary({ topics: [{ topic, partitions: [{ partition, offset }] }] })
+  commits.note(partition, String(BigInt(last) + 1n), (told) => payload.commitOffsetsIfNecessary(told))
+  if (isOver(stopping)) await commits.flush()
   await payload.heartbeat()
+  commits.throwFailure()
 }
 
 /** A long batch keeps the membership. That the group rebalances meanwhile is heard at the heartbeat after it. */
@@ -143,6 +146,11 @@ function recordOf(message: KafkaMessage): IncomingRecord {
 
 /** kafkajs takes what every object inherits (`constructor`, `toString`, …) for the first value of a repeated header. */
 function headersOf(headers: IHeaders): IncomingRecord['headers'] {
+  for (const name in headers) if (name in Object.prototype) return withoutInherited(headers)
+  return headers
+}
+
+function withoutInherited(headers: IHeaders): IncomingRecord['headers'] {
   return Object.fromEntries(
     Object.entries(headers).map(([name, value]) => {
       if (!(name in Object.prototype) || !Array.isArray(value)) return [name, value]
