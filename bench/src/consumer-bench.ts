@@ -4,6 +4,7 @@ import { buildPublisher, readTopicEnds } from '@likewise/kafka'
 import { collectBatches, measureLoop } from './bare-loop.ts'
 import { sendAll } from './bare-producer.ts'
 import type { Bed } from './bed.ts'
+import { benchRebuild } from './consumer-rebuild.ts'
 import { type Drain, drainLine, drainOf, partsOfDrains, watchDrain } from './drain.ts'
 import { likeRecords } from './records.ts'
 import type { Part } from './report.ts'
@@ -38,10 +39,12 @@ export async function benchConsumer(bed: Bed, repeats: number): Promise<Part[]> 
     limits.push(limit)
     bed.tell(`${drainLine(`consumer ${String(i)}/${String(repeats)}`, drain)}; bare ${limit.toFixed(0)}/s`)
   }
-  return partsOfDrains({ area: 'consumer' }, drains, {
+  const parts = partsOfDrains({ area: 'consumer' }, drains, {
     name: 'handleBatch over records in memory',
     repeats: limits,
   })
+  const groups = drains.map((_, i) => `bench-consumer-${String(i + 1)}`)
+  return [...parts, ...(await benchRebuild(bed, { groups, drains }))]
 }
 
 /** Fills the topic up: the end-to-end part may have left some thousand likes there. @returns records on it */

@@ -16,8 +16,8 @@ export function progressLine({ done, total, rate }: ProgressState): string {
     `  ${'█'.repeat(filled)}${'░'.repeat(barWidth - filled)}`,
     `${String(Math.floor(share * 100)).padStart(3)} %`,
     `${counted(done)} of ${counted(total)} records`,
-    `${counted(Math.round(rate))}/s`,
-    left <= 0 ? '' : rate > 0 ? `${span(left / rate)} left` : 'waits',
+    rate > 0 ? `${counted(Math.round(rate))}/s` : '',
+    left > 0 && rate > 0 ? `${span(left / rate)} left` : '',
   ]
     .filter((part) => part !== '')
     .join('  ')

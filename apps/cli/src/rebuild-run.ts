@@ -61,12 +61,12 @@ export async function runRebuild(running: Running, actor: string | null): Promis
     for (let attempt = 1; ; attempt += 1) {
       const marks = await follow(counting, lease)
       if (marks === 'stopped') return 'stopped'
-      tell(counting, marks, 'end')
       let [stillSince, state]: [number, RebuildState | null] = [0, null]
       const catchUp = async (still: readonly LiveMark[]) => {
         stillSince = performance.now()
         const isThere = await countTo(counting, still, performance.now() + stillMs)
         state = await readRebuild(db)
+        if (isThere) tell(counting, still, 'end')
         return isThere
       }
       const finish = { model, catchUp }

@@ -49,13 +49,12 @@ export function recordOf({
   liked = true,
   id = idAt(Date.now()),
   atMs = Date.now(),
-  change = {},
-}: Sent) {
+}: Omit<Sent, 'change'>) {
   const type = liked ? 'catalog.like.added.v1' : 'catalog.like.removed.v1'
   const time = new Date(atMs).toISOString()
   const data = { userId: 1, productId: product, createdAt: time }
   const { key, value, headers } = encode({ type, source: '/test', id, time, data })
-  return { key, value: Buffer.from(value), headers, ...change }
+  return { key, value: Buffer.from(value), headers }
 }
 
 /** A log in memory with a consumer that handles it, and a rebuild of its model. */
@@ -102,10 +101,10 @@ export function worldOf(db: Database): World {
     db,
     consumer,
     log,
-    send(sent) {
+    send({ change = {}, ...sent }) {
       const partition = log[sent.product % partitions] ?? []
       const place = { offset: BigInt(partition.length), timeMs: Date.now() }
-      const record = { ...recordOf(sent), ...place }
+      const record = { ...recordOf(sent), ...place, ...change }
       partition.push(record)
       return record
     },

@@ -11,10 +11,14 @@ import { plainJson } from './dead-letters-view.ts'
 import { counted } from './progress.ts'
 import { age, table } from './table.ts'
 
-const topic = topics.catalogEvents
 /** A hundred million ids take minutes. */
 const takeTimeoutMs = 3_600_000
 const keptDefault = 3
+
+interface Tool {
+  readonly topic: string
+  readonly say: Say
+}
 
 interface Asked {
   consumer?: string
@@ -22,26 +26,29 @@ interface Asked {
 }
 
 /** `likewise snapshot …`: the read model as of a moment, for a rebuild to begin with. */
-export function addSnapshotCommands(program: Command, say: Say): void {
+export function addSnapshotCommands(program: Command, say: Say, topic: string = topics.catalogEvents): void {
   const snapshot = program
     .command('snapshot')
     .description('keeps the read model as it is now, for a rebuild to begin with; the oldest ones go')
   asking(snapshot)
     .option('--keep <n>', 'so many are kept', wholeNumber(1_000), keptDefault)
     .option('--by <name>', 'who it is', me)
-    .action((options: Asked & { keep: number; by: string }) => take(options, say))
+    .action((options: Asked & { keep: number; by: string }) => take(options, { topic, say }))
   asking(snapshot.command('list').description('those there are, the oldest first'))
-    .action((_: Asked, command: Command) => list(command.optsWithGlobals<Asked>(), say)) // prettier-ignore
+    .action((_: Asked, command: Command) => list(command.optsWithGlobals<Asked>(), { topic, say })) // prettier-ignore
   asking(snapshot.command('delete').description('deletes one'))
     .argument('<id>', 'its number', snapshotNumber)
-    .action((id: bigint, _: Asked, command: Command) => remove(id, command.optsWithGlobals<Asked>(), say)) // prettier-ignore
+    .action((id: bigint, _: Asked, command: Command) => remove(id, command.optsWithGlobals<Asked>(), { topic, say })) // prettier-ignore
 }
 
 const asking = (command: Command): Command =>
   command.option('--consumer <name>', 'whose; CONSUMER_GROUP unless set').option('--json', 'machine-readable')
 
-async function take({ keep, by: takenBy, ...asked }: Asked & { keep: number; by: string }, say: Say) {
-  await withSnapshots(asked, async (db, of) => {
+async function take(
+  { keep, by: takenBy, ...asked }: Asked & { keep: number; by: string },
+  { topic, say }: Tool,
+) {
+  await withSnapshots(asked, topic, async (db, of) => {
     const begunMs = performance.now()
     const id = await db.tx(
       async (tx) => {
@@ -63,8 +70,8 @@ async function take({ keep, by: takenBy, ...asked }: Asked & { keep: number; by:
   })
 }
 
-async function list(asked: Asked, say: Say): Promise<void> {
-  await withSnapshots(asked, async (db, of) => {
+async function list(asked: Asked, { topic, say }: Tool): Promise<void> {
+  await withSnapshots(asked, topic, async (db, of) => {
     const states = await statesOf(db, of)
     if (asked.json) return say(plainJson(states))
     if (states.length === 0) return say(`No snapshot of ${of.consumer}.`)
@@ -77,8 +84,8 @@ async function list(asked: Asked, say: Say): Promise<void> {
   })
 }
 
-async function remove(id: bigint, asked: Asked, say: Say): Promise<void> {
-  await withSnapshots(asked, async (db, of) => {
+async function remove(id: bigint, asked: Asked, { topic, say }: Tool): Promise<void> {
+  await withSnapshots(asked, topic, async (db, of) => {
     const deleted = await deleteSnapshots(db, { ...of, ids: [id] })
     if (deleted.length === 0)
       throw new Failure('NOT_FOUND', `There is no snapshot ${String(id)} of ${of.consumer}.`)
@@ -97,6 +104,7 @@ async function statesOf(db: Database, of: SnapshotOf) {
 
 async function withSnapshots(
   { consumer }: Asked,
+  topic: string,
   work: (db: Database, of: SnapshotOf) => Promise<void>,
 ): Promise<void> {
   const config = readConfig(SnapshotConfig)
