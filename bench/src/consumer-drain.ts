@@ -5,13 +5,17 @@ import { collectBatches, measureLoop } from './bare-loop.ts'
 import { sendAll } from './bare-producer.ts'
 import type { Arguments } from './arguments.ts'
 import type { Bed } from './bed.ts'
+import { benchRebuild } from './consumer-rebuild.ts'
 import { type Drain, drainLine, drainOf, partsOfDrains, watchDrain } from './drain.ts'
 import { likeRecords } from './records.ts'
 import type { Part } from './report.ts'
 
 const topicRecords = 100_000
 
-/** How fast one consumer process handles what lies on the topic, beside the same statements without Kafka. */
+/**
+ * How fast one consumer process handles what lies on the topic, beside the same statements without Kafka; and how fast
+ * `likewise rebuild` counts the same records again.
+ */
 export async function benchConsumerDrain(bed: Bed, { repeats }: Arguments): Promise<Part[]> {
   bed.tell(
     `consumer.drain: ${String(topicRecords)} records on the topic, one consumer process, a new group each time; timed from its ` +
@@ -39,10 +43,12 @@ export async function benchConsumerDrain(bed: Bed, { repeats }: Arguments): Prom
     limits.push(limit)
     bed.tell(`${drainLine(`consumer ${String(i)}/${String(repeats)}`, drain)}; bare ${limit.toFixed(0)}/s`)
   }
-  return partsOfDrains({ area: 'consumer' }, drains, {
+  const parts = partsOfDrains({ area: 'consumer' }, drains, {
     name: 'handleBatch over records in memory',
     repeats: limits,
   })
+  const groups = drains.map((_, i) => `bench-consumer-${String(i + 1)}`)
+  return [...parts, ...(await benchRebuild(bed, { groups, drains }))]
 }
 
 /** Fills the topic up: the end-to-end part may have left some thousand likes there. @returns records on it */

@@ -74,6 +74,19 @@ export async function readResolvedOffsets(
   return new Set(rows.map((row) => row.offset))
 }
 
+/** Of these offsets, the ones that were parked, whatever became of them. */
+export async function readLetterOffsets(
+  tx: Tx,
+  { consumer, topic, partition }: Scope,
+  offsets: readonly bigint[],
+): Promise<Set<bigint>> {
+  const rows = await tx.query<{ offset: bigint }>(sql`
+    select record_offset as offset from metrics.dead_letters
+    where consumer = ${consumer} and topic = ${topic} and partition = ${partition}::int
+      and record_offset = any (${offsets}::bigint[])`)
+  return new Set(rows.map((row) => row.offset))
+}
+
 /** Rows of one insert: what a statement holds in memory at a time is bounded, whatever a poisoned backlog holds. */
 const parkedAtOnceMax = 1_000
 

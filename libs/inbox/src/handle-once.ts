@@ -84,6 +84,21 @@ export async function remember(
   return told
 }
 
+/** Of these events, the ids of those that had their effect, or were given up. */
+export async function readHandled(
+  tx: Queryable,
+  consumer: string,
+  events: readonly { readonly id: string }[],
+): Promise<Set<string>> {
+  if (events.length === 0) return new Set()
+  const rows = await tx.query<{ id: string }>(sql`
+    select h.event_id::text as id
+    from unnest(${events.map(({ id }) => id)}::uuid[]) as e(id)
+    join metrics.event_handled as h
+      on h.consumer = ${consumer} and h.event_id = e.id and h.slot = metrics.handled_slot(e.id)`)
+  return new Set(rows.map(({ id }) => id))
+}
+
 /**
  * The insert that remembers events, as a fragment that yields the `event_id`s which are new. `returning` gives an id
  * once, also where the batch holds it twice. Sorted, so that two members with the same ids wait for each other instead
