@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util'
 import { Failure } from '@likewise/service'
 
-const areas = ['relay', 'consumer', 'e2e'] as const
+const areas = ['relay', 'consumer', 'e2e', 'api'] as const
 export type Area = (typeof areas)[number]
 
 /** What `relay` consists of, in the order it is run; each can be asked for alone. */
@@ -24,7 +24,7 @@ export interface Arguments {
 }
 
 const usage =
-  'npm run bench [-- [relay] [consumer] [e2e] [--peer debezium] [--long] [--repeats 3] [--json FILE]]; parts of the ' +
+  'npm run bench [-- [relay] [consumer] [e2e] [api] [--peer debezium] [--long] [--repeats 3] [--json FILE]]; parts of the ' +
   `relay alone: ${relayParts.map((part) => `relay.${part}`).join(' ')}`
 const repeatsMax = 20
 

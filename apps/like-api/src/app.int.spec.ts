@@ -175,6 +175,17 @@ describe('taking a like back', () => {
   })
 })
 
+describe('asking for a like', () => {
+  it('is answered from the write side: it is there as soon as it was answered, and gone as soon as it was taken back', async () => {
+    const ask = async () => (await app.inject('/api/products/100/likes/1')).json<{ liked: boolean }>()
+    expect(await ask()).toEqual({ userId: 1, productId: 100, liked: false })
+    await post(1, 100)
+    expect(await ask()).toEqual({ userId: 1, productId: 100, liked: true })
+    await unlike(1, 100)
+    expect(await ask()).toEqual({ userId: 1, productId: 100, liked: false })
+  })
+})
+
 describe('at the same moment', () => {
   it('of many equal likes one is new', async () => {
     const answers = await Promise.all(
