@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util'
 import { Failure } from '@likewise/service'
 
-const areas = ['relay', 'consumer', 'e2e'] as const
+const areas = ['relay', 'consumer', 'e2e', 'api'] as const
 export type Area = (typeof areas)[number]
 
 /** What `relay` consists of, in the order it is run; each can be asked for alone. */
@@ -30,7 +30,8 @@ export interface Arguments {
 }
 
 const usage =
-  'npm run bench [-- [relay] [consumer] [e2e] [--peer debezium] [--long] [--repeats 3] [--json FILE]]; parts alone: ' +
+  'npm run bench [-- [relay] [consumer] [e2e] [api] [--peer debezium] [--long] [--repeats 3] [--json FILE]]; ' +
+  'parts alone: ' +
   [...namesOf('relay', relayParts), ...namesOf('consumer', consumerParts)].join(' ')
 const repeatsMax = 20
 
@@ -48,7 +49,7 @@ export function readArguments(args: readonly string[]): Arguments {
   const wantedOf = <P extends string>(area: Area, parts: readonly P[]) =>
     parts.filter((part) => wants(area) || positionals.includes(`${area}.${part}`))
   const [ofRelay, ofConsumer] = [wantedOf('relay', relayParts), wantedOf('consumer', consumerParts)]
-  const hasParts = { relay: ofRelay.length > 0, consumer: ofConsumer.length > 0, e2e: wants('e2e') }
+  const hasParts = { relay: ofRelay.length > 0, consumer: ofConsumer.length > 0, e2e: wants('e2e'), api: wants('api') }
   const strange = values.peer.filter((name) => !peers.some((peer) => peer === name))
   if (strange.length > 0) throw invalid(`There is no peer ${strange.join(', ')}.`)
   if (values.peer.length > 0 && !ofRelay.includes('drain')) {

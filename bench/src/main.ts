@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { Failure, maskPasswords } from '@likewise/service'
 import { type Area, type Arguments, readArguments } from './arguments.ts'
+import { benchApi } from './api-bench.ts'
 import { type Bed, withBed } from './bed.ts'
 import { benchConsumer } from './consumer-bench.ts'
 import { benchEndToEnd } from './e2e-bench.ts'
@@ -13,6 +14,7 @@ const benches: readonly [Area, (bed: Bed, options: Arguments) => Promise<Part[]>
   ['e2e', (bed, { repeats }) => benchEndToEnd(bed, repeats)],
   ['consumer', benchConsumer],
   ['relay', benchRelay],
+  ['api', (bed, { repeats }) => benchApi(bed, repeats)],
 ]
 
 const tell = (line: string): void => {

@@ -1,17 +1,18 @@
 import type { Database } from '@likewise/database'
 import { type Http, type Logger, type Telemetry, buildHttp, checked, version } from '@likewise/service'
-import { Type } from 'typebox'
-import { type LikeKey, addLike, removeLike } from './like.ts'
+import { addBatchRoute } from './batch-route.ts'
+import { addLikeRoutes } from './like-routes.ts'
+import type { Writer } from './writer.ts'
 
-const idMax = Number.MAX_SAFE_INTEGER
-const Id = Type.Integer({ minimum: 1, maximum: idMax })
-const LikeBody = Type.Object({ userId: Id, productId: Id }, { additionalProperties: false })
-const LikeAnswer = Type.Object({ userId: Id, productId: Id, liked: Type.Boolean(), changed: Type.Boolean() })
-const answers = { 200: LikeAnswer, 201: LikeAnswer }
-const LikePath = Type.Object({ productId: Id, userId: Id })
+export interface AppParts {
+  db: Database
+  writer: Writer
+  log: Logger
+  telemetry: Telemetry
+}
 
 /** The write side over REST. No `listen`: tests use `inject`. */
-export function buildApp({ db, log, telemetry }: { db: Database; log: Logger; telemetry: Telemetry }): Http {
+export function buildApp({ db, writer, log, telemetry }: AppParts): Http {
   const app = buildHttp({
     log,
     telemetry,
@@ -20,43 +21,21 @@ export function buildApp({ db, log, telemetry }: { db: Database; log: Logger; te
     ready: async () => ({ database: await checked(db.ping()) }),
     endpoints: [
       { method: 'POST', path: '/api/likes', description: 'Like: {"userId":1,"productId":100}' },
+      {
+        method: 'POST',
+        path: '/api/likes/batch',
+        description: 'Many likes: {"items":[{"userId":1,"productId":100}]}',
+      },
       { method: 'PUT', path: '/api/products/{productId}/likes/{userId}', description: 'Like' },
       { method: 'DELETE', path: '/api/products/{productId}/likes/{userId}', description: 'Unlike' },
+      {
+        method: 'GET',
+        path: '/api/products/{productId}/likes/{userId}',
+        description: 'Whether the like is there',
+      },
     ],
   })
-
-  app.post<{ Body: LikeKey }>(
-    '/api/likes',
-    { schema: { body: LikeBody, response: answers } },
-    async (request, reply) => {
-      const { userId, productId } = request.body
-      const changed = await addLike(db, { userId, productId }, traceparentOf(request.headers))
-      return reply.code(changed ? 201 : 200).send({ userId, productId, liked: true, changed })
-    },
-  )
-
-  const path = '/api/products/:productId/likes/:userId'
-  const schema = { params: LikePath, response: answers }
-
-  app.put<{ Params: LikeKey }>(path, { schema }, async (request, reply) => {
-    const { userId, productId } = request.params
-    const changed = await addLike(db, { userId, productId }, traceparentOf(request.headers))
-    return reply.code(changed ? 201 : 200).send({ userId, productId, liked: true, changed })
-  })
-
-  app.delete<{ Params: LikeKey }>(path, { schema }, async (request, reply) => {
-    const { userId, productId } = request.params
-    const changed = await removeLike(db, { userId, productId }, traceparentOf(request.headers))
-    return reply.code(200).send({ userId, productId, liked: false, changed })
-  })
-
+  addLikeRoutes(app, { db, writer })
+  addBatchRoute(app, writer)
   return app
-}
-
-const traceparent = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
-
-/** The caller's trace goes on through the outbox; anything but a W3C traceparent is left out. */
-function traceparentOf(headers: Readonly<Record<string, unknown>>): string | null {
-  const value = headers['traceparent']
-  return typeof value === 'string' && traceparent.test(value) ? value : null
 }
