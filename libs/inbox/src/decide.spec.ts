@@ -1,7 +1,7 @@
 import type { LikeEvent } from '@likewise/events'
 import { describe, expect, it } from '@jest/globals'
 import fc from 'fast-check'
-import { decide } from './decide.ts'
+import { type Known, decide, suspectsOf } from './decide.ts'
 import type { InboxRecord, Judgement, ParkReason } from './judgement.ts'
 
 const record = (offset: number, key: string | null): InboxRecord => ({
@@ -17,7 +17,7 @@ function event(offset: number, key: string | null): Judgement {
   const about = { type: 'catalog.like.added.v1', source: '/test', time: '2026-11-22T09:14:05Z' } as const
   const made: LikeEvent = {
     ...about,
-    id: `01936d2a-7c1f-7e3b-9a54-${String(offset).padStart(12, '0')}`,
+    id: idOf(offset),
     data,
   }
   return { kind: 'event', record: record(offset, key), event: made }
@@ -36,8 +36,14 @@ function bad(offset: number, key: string | null, reason: ParkReason = 'not_json'
   }
 }
 
+const nothing: Known = { resolved: new Set(), handled: new Set() }
+const idOf = (offset: number): string => `01936d2a-7c1f-7e3b-9a54-${String(offset).padStart(12, '0')}`
+
 function outcome(judged: readonly Judgement[], blocked: string[] = [], resolved: number[] = []) {
-  const { events, parked } = decide(judged, new Set(blocked), new Set(resolved.map(BigInt)))
+  const { events, parked } = decide(judged, new Set(blocked), {
+    ...nothing,
+    resolved: new Set(resolved.map(BigInt)),
+  })
   return {
     handled: events.map(({ data }) => data.userId - 1),
     parked: parked.map((one) => [Number(one.record.offset), one.reason]),
@@ -90,6 +96,26 @@ describe('what is handled and what parks', () => {
     })
   })
 
+  it('parks nothing that had its effect: it came again and stays a duplicate, whether its key waits or not', () => {
+    const judged = [event(0, '1'), bad(1, '1'), event(2, '1'), event(3, '1'), event(4, '2')]
+    const handled = new Set([0, 2, 4].map(idOf))
+    const { events, parked } = decide(judged, new Set(['1']), { ...nothing, handled })
+    expect(events.map(({ data }) => data.userId - 1)).toEqual([0, 2, 4])
+    expect(parked.map(({ record: { offset } }) => Number(offset))).toEqual([1, 3])
+  })
+
+  it('asks of which events that may be so: those of keys that wait, or that a record of the batch stops', () => {
+    const judged = [
+      event(0, '1'),
+      event(1, '2'),
+      event(2, '3'),
+      bad(3, '3'),
+      bad(4, '4', 'too_old'),
+      event(5, '4'),
+    ]
+    expect(suspectsOf(judged, new Set(['1'])).map(({ id }) => id)).toEqual([0, 2].map(idOf))
+  })
+
   it('passes over other families', () => {
     expect(outcome([{ kind: 'foreign' }, event(1, '1')])).toEqual({ handled: [1], parked: [] })
   })
@@ -116,7 +142,7 @@ describe('for any batch', () => {
   it('no event of a key is handled after one of its key that waits', () => {
     fc.assert(
       fc.property(batch, keys, (judged, blocked) => {
-        const { events, parked } = decide(judged, new Set(blocked), new Set())
+        const { events, parked } = decide(judged, new Set(blocked), nothing)
         const waits = new Map<string, number>(blocked.map((k) => [k, -1]))
         for (const one of parked) {
           const k = one.record.key ?? ''
@@ -133,9 +159,9 @@ describe('for any batch', () => {
     fc.assert(
       fc.property(batch, fc.nat(40), (judged, at) => {
         const blocked = new Set<string>()
-        const one = decide(judged.slice(0, at), blocked, new Set())
-        const two = decide(judged.slice(at), blocked, new Set())
-        const whole = decide(judged, new Set(), new Set())
+        const one = decide(judged.slice(0, at), blocked, nothing)
+        const two = decide(judged.slice(at), blocked, nothing)
+        const whole = decide(judged, new Set(), nothing)
         expect([...one.events, ...two.events]).toEqual(whole.events)
         expect([...one.parked, ...two.parked]).toEqual(whole.parked)
       }),

@@ -1,14 +1,23 @@
 import type { LikeEvent } from '@likewise/events'
 import { type Judgement, type Parked, parkBehind } from './judgement.ts'
 
+/** What is known of a batch's records from before. */
+export interface Known {
+  /** Offsets that were parked and are resolved. */
+  readonly resolved: ReadonlySet<bigint>
+  /** Ids, of those that `suspectsOf` names, that had their effect. */
+  readonly handled: ReadonlySet<string>
+}
+
 /**
  * What is handled and what parks, in offset order: a record that blocks its key takes the key's later events with
- * it; other keys flow. Pure, but for `blocked`, which grows.
+ * it; other keys flow. An event that had its effect waits for nobody: it came again, by a replay or since it was published
+ * twice, and stays the duplicate that it is. Pure, but for `blocked`, which grows.
  */
 export function decide(
   judged: readonly Judgement[],
   blocked: Set<string>,
-  resolved: ReadonlySet<bigint>,
+  { resolved, handled }: Known,
 ): { events: LikeEvent[]; parked: Parked[] } {
   const events: LikeEvent[] = []
   const parked: Parked[] = []
@@ -18,11 +27,22 @@ export function decide(
       if (resolved.has(one.record.offset)) continue
       parked.push(one)
       if (one.blocksKey && one.record.key !== null) blocked.add(one.record.key)
-    } else if (one.record.key !== null && blocked.has(one.record.key)) {
+    } else if (one.record.key !== null && blocked.has(one.record.key) && !handled.has(one.event.id)) {
       if (!resolved.has(one.record.offset)) parked.push(parkBehind(one.record, one.event))
     } else {
       events.push(one.event)
     }
   }
   return { events, parked }
+}
+
+/** Events that may have to wait behind another of their key. Pure. */
+export function suspectsOf(judged: readonly Judgement[], blocked: ReadonlySet<string>): LikeEvent[] {
+  const blocking = new Set(
+    judged.flatMap((one) => (one.kind === 'parked' && one.blocksKey ? [one.record.key] : [])),
+  )
+  return judged.flatMap((one) => {
+    if (one.kind !== 'event' || one.record.key === null) return []
+    return blocked.has(one.record.key) || blocking.has(one.record.key) ? [one.event] : []
+  })
 }

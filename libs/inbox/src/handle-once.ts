@@ -106,6 +106,22 @@ export function insertHandled(
     returning event_id`
 }
 
+/** Of these events, the ids that are remembered. One look into the index of its own slot for each. */
+export async function readHandled(
+  tx: Queryable,
+  consumer: string,
+  events: readonly { readonly id: string }[],
+): Promise<Set<string>> {
+  if (events.length === 0) return new Set()
+  const rows = await tx.query<{ id: string }>(sql`
+    select e.id::text as id from unnest(${events.map(({ id }) => id)}::uuid[]) as e(id)
+    cross join lateral (
+      select from metrics.event_handled as h
+      where h.consumer = ${consumer} and h.event_id = e.id and h.slot = metrics.handled_slot(e.id) limit 1
+    ) as found`)
+  return new Set(rows.map(({ id }) => id))
+}
+
 /** Of the events whose ids are new, the first of each id, in the order given. */
 export function firstOfEach<E extends { readonly id: string }>(
   events: readonly E[],

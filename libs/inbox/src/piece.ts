@@ -1,9 +1,9 @@
 import { type Database, type Tx, sql } from '@likewise/database'
 import type { LikeEvent } from '@likewise/events'
 import { anyBlocked, park, readBlockedKeys, readResolvedOffsets } from './dead-letters.ts'
-import { decide } from './decide.ts'
+import { decide, suspectsOf } from './decide.ts'
 import { consumedOf } from './consumed.ts'
-import { firstOfEach, insertHandled } from './handle-once.ts'
+import { firstOfEach, insertHandled, readHandled } from './handle-once.ts'
 import {
   type Failed,
   type Horizon,
@@ -154,7 +154,8 @@ async function takeOrPark(
   const offsets = wanted.map(({ offset }) => offset)
   const blocked = await readBlockedKeys(tx, scope, keys)
   const resolved = await readResolvedOffsets(tx, scope, offsets)
-  const { events, parked } = decide(judged, blocked, resolved)
+  const handled = await readHandled(tx, scope.consumer, suspectsOf(judged, blocked))
+  const { events, parked } = decide(judged, blocked, { resolved, handled })
   const fresh = await take(tx, scope, { events, keys: [], goals })
   if (fresh === 'blocked') throw new Error('Nothing was asked to be blocked.')
   await park(tx, scope, parked)
