@@ -3,6 +3,7 @@ export type { KafkaOptions } from './client.ts'
 export { kafkaFailure } from './failure.ts'
 export type { OutgoingHeader, OutgoingRecord, Position } from './connection.ts'
 export { type KafkaClient, type Publisher, type PublisherOptions, buildPublisher } from './publisher.ts'
+export { readGroupPositions } from './log-positions.ts'
 export {
   type IncomingBatch,
   type IncomingRecord,
@@ -13,6 +14,7 @@ export {
 export {
   type TopicPlan,
   type TopicRetention,
+  addPartitions,
   ensureTopics,
   readOffsetsAt,
   readTopicEnds,

@@ -89,6 +89,34 @@ async function untilLed(admin: Admin, topics: string[]): Promise<void> {
   }
 }
 
+/**
+ * Gives a topic more partitions, while it is used. Keys change theirs: what was sent before must have been handled by then,
+ * or the order of a key is lost (docs/operations.md).
+ *
+ * @returns how many it had.
+ */
+export async function addPartitions(
+  options: KafkaOptions,
+  topic: string,
+  partitions: number,
+): Promise<number> {
+  return withAdmin(options, async (admin) => {
+    const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
+    const before = topics[0]?.partitions.length ?? 0
+    if (before > partitions) {
+      throw new Failure(
+        'CONFIG_INVALID',
+        `Topic ${topic} has ${String(before)} partitions; Kafka takes none away. Give at least as many.`,
+      )
+    }
+    if (before < partitions) {
+      await admin.createPartitions({ topicPartitions: [{ topic, count: partitions }] })
+      await untilLed(admin, [topic])
+    }
+    return before
+  })
+}
+
 /** First offset and end (the offset the next record will get) of each partition. */
 export async function readTopicEnds(
   options: KafkaOptions,
