@@ -60,6 +60,22 @@ describe('what is handled', () => {
     expect(told).toEqual(['1:10', '1:11'])
   })
 
+  it('is forgotten with what was under way then: its failure brings nothing back, and is nobody’s', async () => {
+    const { told, tell, answer } = broker()
+    const commits = buildCommits('t', 0)
+    commits.note(1, '10', tell)
+    await until(() => told.length === 1)
+    commits.forget()
+    answer(new Error('another generation'))
+    await turn()
+    expect(() => commits.throwFailure()).not.toThrow()
+    commits.note(2, '5', tell)
+    await until(() => told.length === 2)
+    answer()
+    await commits.flush()
+    expect(told).toEqual(['1:10', '2:5'])
+  })
+
   it('is told again after a failure, but for what has moved on, and the failure is thrown once', async () => {
     const { told, tell, answer } = broker()
     const commits = buildCommits('t', 0)
