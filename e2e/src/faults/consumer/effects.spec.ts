@@ -39,11 +39,15 @@ async function handle(records: readonly (TopicRecord & { timeMs: number })[], si
   }
 }
 
-async function found(records: readonly TopicRecord[], committed: bigint | null = BigInt(records.length)) {
+async function found(
+  records: readonly TopicRecord[],
+  committed: bigint | null = BigInt(records.length),
+  peaks = [150_000_000],
+) {
   const log = buildTopicLog()
   for (const record of records) log.note(record)
   const end = BigInt(records.length)
-  return compare(log, await readModel(test.db, consumer, [{ partition: 0, end, committed }]))
+  return compare(log, await readModel(test.db, consumer, [{ partition: 0, end, committed }]), peaks)
 }
 
 const records = Array.from({ length: 6 }, (_, offset) => recordAt(offset, product + (offset % 2)))
@@ -120,6 +124,12 @@ describe('the check that every fault of the consumer ends with', () => {
     ]
     await handle(swapped, [1, 1])
     expect(await found(swapped)).toEqual({ ...exact, events: 2, handled: 2, repeats: 0, outOfOrder: 1 })
+  })
+
+  it('finds a process that took too much memory', async () => {
+    await handle(records)
+    const oversized = ['250000000 bytes']
+    expect(await found(records, 6n, [150_000_000, 250_000_000])).toMatchObject({ ...exact, oversized })
   })
 
   it('finds what was handled and not told to the broker', async () => {

@@ -25,13 +25,19 @@ export interface Effects {
   parked: string[]
   /** Partitions whose mark, or whose group's offset, is not at the end of the log. */
   unread: string[]
+  /** The most memory of each process that has had too much of it at once (I8). */
+  oversized: string[]
 }
 
 /** What must be so after every fault. */
 export const exact = {
   ...{ lost: 0, unknown: 0, miscounted: [] as string[], misplaced: [] as string[] },
   ...{ overtaken: 0, outOfOrder: 0, parked: [] as string[], unread: [] as string[] },
+  oversized: [] as string[],
 }
+
+/** What 100,000 records take is 150 MB (README). */
+const peakBytesMax = 200_000_000
 
 export type TopicRecord = Pick<IncomingRecord, 'offset' | 'key' | 'value' | 'headers'> & { partition: number }
 
@@ -56,7 +62,7 @@ export function buildTopicLog() {
     firsts,
     unreadable,
     told,
-    note(record: TopicRecord): void {
+    note: (record: TopicRecord): void => {
       const decoded = decode(record)
       if (decoded.kind === 'foreign') return
       if (decoded.kind === 'refused') unreadable.push(placeOf(record))
@@ -67,7 +73,11 @@ export function buildTopicLog() {
 }
 
 /** The load must have one writer: only then does the order of a key rise with ce_sequence. */
-export function compare({ firsts, unreadable, told }: TopicLog, model: ReadModel): Effects {
+export function compare(
+  { firsts, unreadable, told }: TopicLog,
+  model: ReadModel,
+  peaks: readonly number[],
+): Effects {
   const { steps, letters } = model
   const keptPlaces = new Set(letters.map(placeOf))
   const gone = letters.filter(({ resolution }) => resolution !== 'redriven')
@@ -86,6 +96,7 @@ export function compare({ firsts, unreadable, told }: TopicLog, model: ReadModel
     outOfOrder: countOutOfOrder(all, model),
     parked: countByReason(letters.filter(({ resolution }) => resolution === null)),
     unread: model.unread,
+    oversized: peaks.filter((bytes) => bytes > peakBytesMax).map((bytes) => `${String(bytes)} bytes`),
   }
 }
 

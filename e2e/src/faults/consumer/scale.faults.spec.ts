@@ -61,5 +61,4 @@ it('1 → 6 → 1 replicas under load, with kills, stops, cut connections, a bro
     ...exact,
     ...{ events, handled: events, parked: ['not_json 1'] },
   })
-  expect(await bed.peakBytes()).toBeLessThanOrEqual(200_000_000)
 }, 600_000)
