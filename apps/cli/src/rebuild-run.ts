@@ -181,9 +181,9 @@ function keepLease({ db, rebuild }: Running): Lease {
   const stopping = new AbortController()
   let lost: { error: unknown } | undefined
   const keep = async () => {
-    while (!stopping.signal.aborted && !lost) {
+    while (!lost) {
       await pause(renewEveryMs, stopping.signal)
-      if (stopping.signal.aborted) return
+      if (isOver(stopping.signal)) return
       await renewRebuild(db, rebuild).catch((error: unknown) => {
         if (!(error instanceof Failure && error.retryable)) lost = { error }
       })

@@ -83,7 +83,7 @@ export function worldOf(db: Database): World {
   const action = { consumer, actor: 'test', horizon, work: applyToProductMetrics }
   const handled = Array.from({ length: partitions }, () => 0)
   const all = async (moves: AsyncGenerator) => {
-    for await (const move of moves) void move
+    while (!(await moves.next()).done);
   }
 
   async function step(rebuild: Rebuild, count = Infinity, unsure = false): Promise<void> {
