@@ -8,7 +8,7 @@ export interface ProgressState {
 }
 
 /** Pure. */
-export function progressLine({ done, total, rate }: ProgressState): string {
+function progressLine({ done, total, rate }: ProgressState): string {
   const share = total === 0 ? 1 : Math.min(1, done / total)
   const filled = Math.floor(share * barWidth)
   const left = total - done

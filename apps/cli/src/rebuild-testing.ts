@@ -23,8 +23,8 @@ import { type Differences, applyToProductMetrics, buildShadow, saveModel } from 
 
 const dayMs = 86_400_000
 export const horizon = { dedupHorizonMs: 30 * dayMs, futureMaxMs: dayMs }
-export const model: FinishedModel<Differences> = buildShadow({ minutesKeptHours: 48, hoursKeptDays: 90 })
-export const topic = 'catalog-events'
+const model: FinishedModel<Differences> = buildShadow({ minutesKeptHours: 48, hoursKeptDays: 90 })
+const topic = 'catalog-events'
 const partitions = 2
 
 /** A UUID v7 made at that time. */
