@@ -7,7 +7,7 @@ export interface Stand {
 }
 
 /** What is read and not yet counted: two steps, so that one is read while the other is counted. */
-const entriesMax = 8_000
+const entriesMax = 6_000
 
 /** So long a partition waits for room before the others have their turn. */
 const roomMs = 200

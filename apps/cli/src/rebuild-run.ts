@@ -20,7 +20,7 @@ import type { showProgress } from './progress.ts'
 import { type Source, openSource } from './rebuild-source.ts'
 
 /** Entries of one transaction: with four times as many it is no faster, and memory is. */
-const stepMax = 4_000
+const stepMax = 3_000
 /** Nearer to the live model than this, the rest is counted while that one stands still. */
 const nearRecords = 2_000
 /** So long the live model may stand still for it; then it goes on, and it is tried again. */
