@@ -37,7 +37,7 @@ async function measureRebuild(bed: Bed, group: string): Promise<Drain> {
   const marks = await readMarks(bed.metrics, group, topics.catalogEvents)
   const goal = marks.reduce((sum, { nextOffset }) => sum + Number(nextOffset), 0)
   const command = join(workspaceRoot, 'apps', 'cli', 'bin', 'likewise.js')
-  const child = spawn(process.execPath, [command, 'rebuild', '--json'], {
+  const child = spawn(command, ['rebuild', '--json'], {
     env: { ...bed.env, CONSUMER_GROUP: group },
     stdio: ['ignore', 'ignore', 'inherit'],
   })

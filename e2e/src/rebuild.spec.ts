@@ -44,9 +44,9 @@ const counted = async (): Promise<number> => {
 it('a rebuild that is killed under load goes on and is switched under load: no like is lost or counted twice (I1, I2, I3)', async () => {
   const answers: Answer[] = []
   const api = (i: number): string => system.apis[i % system.apis.length] ?? ''
-  let ended = false
+  const over = new AbortController()
   const load = (async () => {
-    for (let round = 0; !ended; round += 1) {
+    for (let round = 0; !over.signal.aborted; round += 1) {
       await spread(200, 8, async (i) => {
         const user = round * 1_000 + i + 1
         answers.push(await sendLike(api(i), user, 1 + (i % 25)))
@@ -70,7 +70,7 @@ it('a rebuild that is killed under load goes on and is switched under load: no l
     expect(said).toContain('Switched')
     expect(code).toBe(0)
   } finally {
-    ended = true
+    over.abort()
     await load
   }
   await eventually(() => isSettled(system), 60_000)

@@ -8,7 +8,7 @@ export interface ProgressState {
 }
 
 /** Pure. */
-export function progressLine({ done, total, rate }: ProgressState): string {
+function progressLine({ done, total, rate }: ProgressState): string {
   const share = total === 0 ? 1 : Math.min(1, done / total)
   const filled = Math.floor(share * barWidth)
   const left = total - done
@@ -64,6 +64,8 @@ export function showProgress({ say, overwrite }: Output, nowMs = () => performan
   return {
     tell(done: number, total: number): void {
       const atMs = nowMs()
+      // Until the first record comes, a group is joined: that says nothing of the rate.
+      if (samples.at(-1)?.done === done && samples[0]?.done === done) samples = []
       samples = [...samples.filter((sample) => atMs - sample.atMs <= rateOverMs), { atMs, done }]
       if (atMs - lastMs >= everyMs) show(done, total, atMs)
     },

@@ -7,18 +7,27 @@ export interface Stand {
 }
 
 /** What is read and not yet counted: two steps, so that one is read while the other is counted. */
-const entriesMax = 16_000
+const entriesMax = 6_000
 
 /** So long a partition waits for room before the others have their turn. */
 const roomMs = 200
 
-/** A log that is not the one that was read before, or has lost records in the middle. */
-const brokenLog = (topic: string, partition: number, why: string): Failure =>
-  new Failure(
+/** The record before the first one that is wanted says whether it is the same log. */
+function requireSameLog(
+  { topic, partition }: { topic: string; partition: number },
+  entry: LogEntry | undefined,
+  { nextOffset, lastEventId }: Stand,
+): void {
+  if (entry?.offset !== nextOffset - 1n || lastEventId === null) return
+  const id = entry.kind === 'event' ? entry.event.id : 'no event'
+  if (id === lastEventId) return
+  throw new Failure(
     'CONFLICT',
-    `Partition ${String(partition)} of ${topic} ${why}. Drop the rebuild (likewise rebuild --drop), and begin with a ` +
-      'snapshot that is newer than that (likewise snapshot list).',
+    `Partition ${String(partition)} of ${topic} holds ${id} at offset ${String(entry.offset)} instead of ${lastEventId}: ` +
+      'the topic was made again. Drop the rebuild (likewise rebuild --drop), and begin with a snapshot that is newer ' +
+      'than that (likewise snapshot list).',
   )
+}
 
 /**
  * Holds what was read of each partition, in order, until it is taken. Reading may be ahead of the live model, as counting
@@ -36,16 +45,6 @@ export function buildReadAhead(topic: string, stands: ReadonlyMap<number, Stand>
   }
   const standOf = (partition: number): Stand => stand.get(partition) ?? { nextOffset: 0n, lastEventId: null }
 
-  /** The record before the first one that is wanted says whether it is the same log. */
-  function checkBefore(partition: number, entry: LogEntry): void {
-    const { nextOffset, lastEventId } = standOf(partition)
-    if (entry.offset !== nextOffset - 1n || lastEventId === null) return
-    const id = entry.kind === 'event' ? entry.event.id : 'no event'
-    if (id === lastEventId) return
-    const place = `holds ${id} at offset ${String(entry.offset)} instead of ${lastEventId}`
-    throw brokenLog(topic, partition, `${place}: the topic was made again`)
-  }
-
   return {
     /** Where a reader should begin: a record earlier, to see that it is the same log. */
     readFrom: (): Map<number, bigint> =>
@@ -60,7 +59,7 @@ export function buildReadAhead(topic: string, stands: ReadonlyMap<number, Stand>
       if (total >= entriesMax && mine.length > 0) return false
       const { nextOffset } = standOf(partition)
       const wanted = entries.filter((entry) => entry.offset >= nextOffset)
-      if (entries[0]) checkBefore(partition, entries[0])
+      requireSameLog({ topic, partition }, entries[0], standOf(partition))
       mine.push(...wanted)
       total += wanted.length
       changed()

@@ -20,7 +20,7 @@ import type { showProgress } from './progress.ts'
 import { type Source, openSource } from './rebuild-source.ts'
 
 /** Entries of one transaction: with four times as many it is no faster, and memory is. */
-const stepMax = 4_000
+const stepMax = 3_000
 /** Nearer to the live model than this, the rest is counted while that one stands still. */
 const nearRecords = 2_000
 /** So long the live model may stand still for it; then it goes on, and it is tried again. */
@@ -181,9 +181,9 @@ function keepLease({ db, rebuild }: Running): Lease {
   const stopping = new AbortController()
   let lost: { error: unknown } | undefined
   const keep = async () => {
-    while (!stopping.signal.aborted && !lost) {
+    while (!lost) {
       await pause(renewEveryMs, stopping.signal)
-      if (stopping.signal.aborted) return
+      if (isOver(stopping.signal)) return
       await renewRebuild(db, rebuild).catch((error: unknown) => {
         if (!(error instanceof Failure && error.retryable)) lost = { error }
       })

@@ -23,8 +23,8 @@ import { type Differences, applyToProductMetrics, buildShadow, saveModel } from 
 
 const dayMs = 86_400_000
 export const horizon = { dedupHorizonMs: 30 * dayMs, futureMaxMs: dayMs }
-export const model: FinishedModel<Differences> = buildShadow({ minutesKeptHours: 48, hoursKeptDays: 90 })
-export const topic = 'catalog-events'
+const model: FinishedModel<Differences> = buildShadow({ minutesKeptHours: 48, hoursKeptDays: 90 })
+const topic = 'catalog-events'
 const partitions = 2
 
 /** A UUID v7 made at that time. */
@@ -83,7 +83,7 @@ export function worldOf(db: Database): World {
   const action = { consumer, actor: 'test', horizon, work: applyToProductMetrics }
   const handled = Array.from({ length: partitions }, () => 0)
   const all = async (moves: AsyncGenerator) => {
-    for await (const move of moves) void move
+    while (!(await moves.next()).done);
   }
 
   async function step(rebuild: Rebuild, count = Infinity, unsure = false): Promise<void> {

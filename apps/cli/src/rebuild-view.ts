@@ -6,10 +6,13 @@ import { table } from './table.ts'
 // For people. Pure.
 
 /** What a rebuild found, or has put right. */
-export function differencesText({ products, buckets, counts, windows }: Differences): string[] {
+export function differencesText(
+  { products, buckets, counts, windows }: Differences,
+  isOver = false,
+): string[] {
   if (products === 0 && buckets === 0) return ['Both models say the same.']
   return [
-    `${amount(products, 'product')} and ${amount(buckets, 'bucket')} of time differ:`,
+    `${[...(products > 0 ? [amount(products, 'product')] : []), ...(buckets > 0 ? [`${amount(buckets, 'bucket')} of time`] : [])].join(' and ')} ${isOver ? 'differed' : products + buckets === 1 ? 'differs' : 'differ'}:`,
     ...(counts.length === 0
       ? []
       : table(

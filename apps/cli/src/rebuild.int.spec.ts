@@ -78,11 +78,7 @@ const likes = (count: number, products = 20, value?: string): OutgoingRecord[] =
     return { topic, key, value: value ?? own, headers }
   })
 
-let sent = 0
-async function send(count: number, products = 20): Promise<void> {
-  await publisher.publish(likes(count, products))
-  sent += count
-}
+const send = (count: number, products = 20) => publisher.publish(likes(count, products))
 
 async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
   for (const end = performance.now() + 40_000; !(await holds()); await pause(20)) {
@@ -151,7 +147,7 @@ describe('likewise rebuild', () => {
     await handle(100)
     await test.db.execute(sql`update metrics.product_metrics set like_count = 30 where product_id = 2`)
     const text = await run('rebuild')
-    expect(text).toContain('1 product and 0 buckets of time differ:')
+    expect(text).toContain('1 product differs:')
     expect(text).toMatch(/ 2 +30 +25 +-5/)
     expect(process.exitCode).toBe(1)
     process.exitCode = 0
@@ -168,10 +164,10 @@ describe('likewise rebuild', () => {
     await test.db.execute(
       sql`update metrics.product_metrics set like_count = like_count + 7 where product_id = 3`,
     )
-    let ended = false
+    const over = new AbortController()
     let flowed = 0
     const flow = async () => {
-      while (!ended) {
+      while (!over.signal.aborted) {
         const more = likes(50)
         // as a relay that was killed repeats a page
         await publisher.publish([...more, ...more.slice(0, 10)])
@@ -180,13 +176,13 @@ describe('likewise rebuild', () => {
     }
     const flowing = flow()
     const rolling = (async () => {
-      while (!ended) {
+      while (!over.signal.aborted) {
         await rollUp(test.db, { minutesKeptHours: 48, hoursKeptDays: 90 })
         await pause(5)
       }
     })()
     const texts = [await run('rebuild', '--switch'), await run('rebuild', '--switch')]
-    ended = true
+    over.abort()
     await Promise.all([flowing, rolling])
     expect(texts[0]).toContain('Switched: the live model is what was rebuilt.')
     expect(texts[1]).toContain('Switched: nothing had to be changed.')

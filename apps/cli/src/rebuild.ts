@@ -70,6 +70,7 @@ interface Context {
   readonly model: FinishedModel<Differences>
   readonly options: RebuildOptions
   readonly output: Output
+  readonly progress: ReturnType<typeof showProgress>
   readonly stopping: AbortSignal
 }
 
@@ -89,7 +90,11 @@ async function rebuild(
   })
   const db = connect(config.METRICS_DATABASE_URL, statementTimeoutMs, poolSize)
   const said = options.json ? { say: () => undefined } : output
-  const { signal, release } = interruption(said.say)
+  const progress = showProgress(said)
+  const { signal, release } = interruption(() => {
+    progress.leave()
+    said.say('Ends after the step in hand …')
+  })
   const consumer = options.consumer ?? config.CONSUMER_GROUP
   const context = {
     topic,
@@ -99,6 +104,7 @@ async function rebuild(
     model,
     options,
     output: said,
+    progress,
     stopping: signal,
   }
   try {
@@ -111,10 +117,9 @@ async function rebuild(
 }
 
 async function build(context: Context, sayJson: Say): Promise<void> {
-  const { db, kafka, output, options, stopping, model } = context
+  const { db, kafka, output, options, stopping, model, progress } = context
   const { say } = output
   const taken = (await goOn(context)) ?? (await begin(context))
-  const progress = showProgress(output)
   const running = { db, kafka, rebuild: taken.rebuild, model, progress, stopping, say }
   const finished = await runRebuild(running, options.switch ? options.by : null)
   if (finished === 'stopped') {
@@ -132,16 +137,15 @@ function told({ options, output }: Context, finished: Finished, sayJson: Say): v
   const differs = differences.products + differences.buckets > 0
   if (options.json) sayJson(plainJson({ switched: options.switch === true, ...differences, rebuild: state }))
   for (const line of state ? countedText(state) : []) output.say(line)
-  for (const line of differencesText(differences)) output.say(line)
+  for (const line of differencesText(differences, options.switch === true)) output.say(line)
   if (options.switch) {
     const changed = differs ? 'the live model is what was rebuilt' : 'nothing had to be changed'
     output.say(`Switched: ${changed}. Batches waited for ${(stoodStillMs / 1_000).toFixed(2)} s.`)
     return
   }
-  output.say(
-    'The live model is as it was. likewise rebuild --switch brings the rebuilt one up to date and switches; ' +
-      'likewise rebuild --drop gives it up.',
-  )
+  output.say('The live model is as it was.')
+  output.say('  likewise rebuild --switch   brings the rebuilt one up to date and puts it in its place')
+  output.say('  likewise rebuild --drop     gives it up')
   if (differs) process.exitCode = 1
 }
 
@@ -160,10 +164,11 @@ async function goOn(context: Context): Promise<{ rebuild: Rebuild } | null> {
     throw new Failure('CONFLICT', `The rebuild there is began with ${baseText(state)}. Go on with it without --snapshot, or drop it: likewise rebuild --drop.`) // prettier-ignore
   }
   await untilFree(context, state)
+  // The marks first: the log grows meanwhile, and must not seem to end before them.
+  const stands = { marks: await readLiveMarks(db, state), offsets: await readRebuildOffsets(db) }
+  requireHeld(topic, await readTopicEnds(kafka, topic), stands)
   const rebuild = await takeRebuild(db, options.by)
   if (!rebuild) throw heldBy(state)
-  const ends = await readTopicEnds(kafka, topic)
-  requireHeld(topic, ends, { offsets: await readRebuildOffsets(db), marks: await readLiveMarks(db, rebuild) })
   output.say(`Goes on with the rebuild of ${state.consumer} that was begun at ${state.begunAt.toISOString()}, from ${baseText(state)}.`) // prettier-ignore
   return { rebuild }
 }
@@ -228,11 +233,11 @@ async function drop(context: Context): Promise<void> {
 }
 
 /** The first signal asks for an end, the second ends. */
-function interruption(say: Say): { signal: AbortSignal; release: () => void } {
+function interruption(tell: () => void): { signal: AbortSignal; release: () => void } {
   const stopping = new AbortController()
   const onSignal = () => {
     if (stopping.signal.aborted) process.exit(130)
-    say('\nEnds after the step in hand …')
+    tell()
     stopping.abort(new Failure('CONFLICT', 'Stopped; the live model is as it was.'))
   }
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const

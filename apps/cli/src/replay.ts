@@ -95,7 +95,9 @@ async function replayAll(context: Context): Promise<Tally> {
       if (last) next.set(partition, last.offset + 1n < end ? last.offset + 1n : end)
       return true
     },
-    fail: (error) => void (failed ??= { error }),
+    fail: (error) => {
+      failed ??= { error }
+    },
   })
   const done = () =>
     sum(ranges.map(({ partition, from, to }) => Number(min(next.get(partition) ?? to, to) - from)))

@@ -60,7 +60,10 @@ async function take(
     )
     const deleted = await deleteSnapshots(db, { ...of, keep })
     const [state] = (await statesOf(db, of)).filter((one) => one.id === id)
-    if (asked.json) return say(plainJson({ ...state, deleted }))
+    if (asked.json) {
+      say(plainJson({ ...state, deleted }))
+      return
+    }
     const seconds = ((performance.now() - begunMs) / 1_000).toFixed(1)
     say(
       `Snapshot ${String(id)}: ${counted(state?.products ?? 0)} products, ${counted(state?.buckets ?? 0)} buckets of time, ` +
@@ -73,8 +76,10 @@ async function take(
 async function list(asked: Asked, { topic, say }: Tool): Promise<void> {
   await withSnapshots(asked, topic, async (db, of) => {
     const states = await statesOf(db, of)
-    if (asked.json) return say(plainJson(states))
-    if (states.length === 0) return say(`No snapshot of ${of.consumer}.`)
+    if (asked.json || states.length === 0) {
+      say(asked.json ? plainJson(states) : `No snapshot of ${of.consumer}.`)
+      return
+    }
     const rows = states.map((one) => [
       ...[String(one.id), one.takenAt.toISOString(), age(Date.now() - one.takenAt.getTime()), one.takenBy],
       ...[one.products, one.buckets, one.ids, one.records].map(counted),

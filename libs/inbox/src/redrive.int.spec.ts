@@ -330,3 +330,15 @@ it('a replay after a redrive parks nothing twice, un-resolves nothing and applie
   expect(await bench.letters()).toEqual(letters)
   expect(await bench.applied()).toEqual(applied)
 })
+
+it('where a mark was lost, nothing that had its effect parks behind a letter of its key', async () => {
+  const batch = [like(0), like(1), broken(2), like(3)]
+  await bench.handle(batch)
+  const letters = await bench.letters()
+  await bench.forgetMarks()
+  expect(await bench.handle(batch)).toMatchObject({ handled: 0, duplicates: 2 })
+  expect(await bench.letters()).toEqual(letters)
+  await bench.mend(2)
+  await bench.redrive({ key: '1' })
+  expect(await bench.applied()).toEqual([0, 1, 2, 3])
+})

@@ -44,7 +44,7 @@ export interface RebuildOffset {
 }
 
 /** A process that says nothing for so long has been killed: another one may go on. */
-export const leaseMs = 10_000
+const leaseMs = 10_000
 
 export async function readRebuild(db: Queryable): Promise<RebuildState | null> {
   const [state] = await db.query<RebuildState>(sql`
