@@ -1,14 +1,34 @@
 import type { Database } from '@likewise/database'
 import { type Http, type Logger, type Telemetry, buildHttp, checked, version } from '@likewise/service'
 import { Type } from 'typebox'
+import { docs, operations } from './docs.ts'
 import { type LikeKey, addLike, removeLike } from './like.ts'
 
 const idMax = Number.MAX_SAFE_INTEGER
-const Id = Type.Integer({ minimum: 1, maximum: idMax })
-const LikeBody = Type.Object({ userId: Id, productId: Id }, { additionalProperties: false })
-const LikeAnswer = Type.Object({ userId: Id, productId: Id, liked: Type.Boolean(), changed: Type.Boolean() })
-const answers = { 200: LikeAnswer, 201: LikeAnswer }
-const LikePath = Type.Object({ productId: Id, userId: Id })
+const UserId = Type.Integer({ minimum: 1, maximum: idMax, description: 'The user.', examples: [1] })
+const ProductId = Type.Integer({ minimum: 1, maximum: idMax, description: 'The product.', examples: [100] })
+const LikeBody = Type.Object(
+  { userId: UserId, productId: ProductId },
+  { additionalProperties: false, examples: [{ userId: 1, productId: 100 }] },
+)
+const likeAnswer = (description: string, example: { liked: boolean; changed: boolean }) =>
+  Type.Object(
+    {
+      userId: UserId,
+      productId: ProductId,
+      liked: Type.Boolean({ description: 'How it is now.' }),
+      changed: Type.Boolean({ description: 'Whether this request changed it.' }),
+    },
+    { description, examples: [{ userId: 1, productId: 100, ...example }] },
+  )
+const liked = {
+  200: likeAnswer('It was liked already; nothing was written.', { liked: true, changed: false }),
+  201: likeAnswer('Liked now: the like and its event are committed.', { liked: true, changed: true }),
+}
+const unliked = {
+  200: likeAnswer('Not liked now; `changed` tells whether it was.', { liked: false, changed: true }),
+}
+const LikePath = Type.Object({ productId: ProductId, userId: UserId })
 
 /** The write side over REST. No `listen`: tests use `inject`. */
 export function buildApp({ db, log, telemetry }: { db: Database; log: Logger; telemetry: Telemetry }): Http {
@@ -18,6 +38,7 @@ export function buildApp({ db, log, telemetry }: { db: Database; log: Logger; te
     service: 'like-api',
     version,
     ready: async () => ({ database: await checked(db.ping()) }),
+    docs,
     endpoints: [
       { method: 'POST', path: '/api/likes', description: 'Like: {"userId":1,"productId":100}' },
       { method: 'PUT', path: '/api/products/{productId}/likes/{userId}', description: 'Like' },
@@ -27,7 +48,7 @@ export function buildApp({ db, log, telemetry }: { db: Database; log: Logger; te
 
   app.post<{ Body: LikeKey }>(
     '/api/likes',
-    { schema: { body: LikeBody, response: answers } },
+    { schema: { ...operations.likeByBody, body: LikeBody, response: liked } },
     async (request, reply) => {
       const { userId, productId } = request.body
       const changed = await addLike(db, { userId, productId }, traceparentOf(request.headers))
@@ -36,15 +57,16 @@ export function buildApp({ db, log, telemetry }: { db: Database; log: Logger; te
   )
 
   const path = '/api/products/:productId/likes/:userId'
-  const schema = { params: LikePath, response: answers }
 
-  app.put<{ Params: LikeKey }>(path, { schema }, async (request, reply) => {
+  const likeSchema = { ...operations.like, params: LikePath, response: liked }
+  app.put<{ Params: LikeKey }>(path, { schema: likeSchema }, async (request, reply) => {
     const { userId, productId } = request.params
     const changed = await addLike(db, { userId, productId }, traceparentOf(request.headers))
     return reply.code(changed ? 201 : 200).send({ userId, productId, liked: true, changed })
   })
 
-  app.delete<{ Params: LikeKey }>(path, { schema }, async (request, reply) => {
+  const unlikeSchema = { ...operations.unlike, params: LikePath, response: unliked }
+  app.delete<{ Params: LikeKey }>(path, { schema: unlikeSchema }, async (request, reply) => {
     const { userId, productId } = request.params
     const changed = await removeLike(db, { userId, productId }, traceparentOf(request.headers))
     return reply.code(200).send({ userId, productId, liked: false, changed })

@@ -8,6 +8,7 @@ import { ConsumerConfig } from './config.ts'
 import { buildConsumer } from './consumer.ts'
 import { startCopying } from './dead-letter-copy.ts'
 import { watchDeadLetters } from './dead-letter-telemetry.ts'
+import { keepCountedThrough } from './counted-through.ts'
 import { checkRetention } from './retention.ts'
 
 const dayMs = 86_400_000
@@ -59,6 +60,8 @@ await runService({
     defer('dead-letter copy', startCopying({ db, consumer, kafka, subscriber, telemetry }))
     defer('dead letters', watchDeadLetters(db, consumer, { telemetry, log }))
 
+    const countedThrough = { topic: topics.catalogEvents, everyMs: config.CONSUMER_COUNTED_THROUGH_EVERY_MS }
+    defer('counted through', keepCountedThrough({ db, consumer, kafka, ...countedThrough }))
     const stopRollUp = keepRolledUp({
       db,
       minutesKeptHours: config.CONSUMER_MINUTES_KEPT_HOURS,
