@@ -134,6 +134,7 @@ export default tseslint.config(
       'libs/metrics/src/{deltas,resolution}.ts',
       'libs/service/src/backoff.ts',
       'apps/cli/src/status-view.ts',
+      'apps/like-api/src/{write-queue,carry-out}.ts',
     ],
     ignores: ['**/*.spec.ts'],
     rules: {

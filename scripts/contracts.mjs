@@ -13,24 +13,31 @@ const { buildLogger, buildTelemetry, version } = await load('libs/service/dist/i
 const { asyncApi } = await load('libs/events/dist/index.js')
 
 /** Asks the app itself, which is never started: no request reaches its database. */
-async function openApiFrom(app, options) {
+async function openApiFrom(app, optionsOf) {
   const { buildApp } = await load(`apps/${app}/dist/app.js`)
   const db = connectDatabase({
     ...{ url: 'postgresql://nobody@127.0.0.1:1/none', applicationName: 'likewise-contracts' },
     ...{ poolSizeMax: 1, connectTimeoutMs: 1_000, statementTimeoutMs: 1_000 },
   })
   const log = buildLogger({ service: 'contracts', level: 'warn' })
-  const http = buildApp({ db, log, telemetry: buildTelemetry(app), ...options })
+  const telemetry = buildTelemetry(app)
+  const options = await optionsOf({ db, telemetry })
+  const http = buildApp({ db, log, telemetry, ...options })
   const { body } = await http.inject('/openapi.json')
   await http.close()
+  await options.writer?.stop()
   await db.stop()
   return body
 }
 
+const { startWriter } = await load('apps/like-api/dist/writer.js')
+const limits = { batchSizeMax: 1, waitingMax: 1, answerWithinMs: 1_000 }
 const streams = { tickMs: 250, heartbeatMs: 15_000, stuckMsMax: 30_000, streamsMax: 1 }
 const documents = {
-  'docs/openapi/like-api.json': await openApiFrom('like-api', {}),
-  'docs/openapi/metrics-api.json': await openApiFrom('metrics-api', { consumer: 'any', streams }),
+  'docs/openapi/like-api.json': await openApiFrom('like-api', ({ db, telemetry }) => ({
+    writer: startWriter({ db, telemetry, limits }),
+  })),
+  'docs/openapi/metrics-api.json': await openApiFrom('metrics-api', () => ({ consumer: 'any', streams })),
   'docs/asyncapi.json': `${JSON.stringify(asyncApi(version), null, 2)}\n`,
 }
 const typesOf = async (document) =>

@@ -11,6 +11,7 @@ const sources = [
   ['metrics-api', 'apps/metrics-api/dist/config.js', 'MetricsApiConfig'],
   ['likewise (CLI)', 'apps/cli/dist/config.js', 'CliConfig'],
   ['likewise (CLI)', 'apps/cli/dist/config.js', 'DeadLettersConfig'],
+  ['likewise (CLI)', 'apps/cli/dist/config.js', 'RebuildConfig'],
   ['npm start', 'libs/local-servers/dist/index.js', 'StartConfig'],
 ]
 const begin = '<!-- settings: npm run settings -->'

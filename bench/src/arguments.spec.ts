@@ -1,11 +1,12 @@
 import { describe, expect, it } from '@jest/globals'
-import { readArguments, relayParts } from './arguments.ts'
+import { consumerParts, readArguments, relayParts } from './arguments.ts'
 
 describe('the arguments of a benchmark', () => {
   it('mean everything where none are given: three times', () => {
     expect(readArguments([])).toEqual({
-      areas: ['relay', 'consumer', 'e2e'],
+      areas: ['relay', 'consumer', 'e2e', 'api'],
       relayParts,
+      consumerParts,
       peers: [],
       repeats: 3,
       long: false,
@@ -13,8 +14,13 @@ describe('the arguments of a benchmark', () => {
     })
   })
 
-  it('choose areas, all parts of the relay, or some of them', () => {
-    expect(readArguments(['e2e', 'consumer'])).toMatchObject({ areas: ['consumer', 'e2e'], relayParts: [] })
+  it('choose areas, all parts of one, or some of them', () => {
+    expect(readArguments(['e2e', 'consumer'])).toMatchObject({
+      ...{ areas: ['consumer', 'e2e'], relayParts: [], consumerParts },
+    })
+    expect(readArguments(['consumer.hotKey', 'relay.idle'])).toMatchObject({
+      ...{ areas: ['relay', 'consumer'], relayParts: ['idle'], consumerParts: ['hotKey'] },
+    })
     expect(readArguments(['relay'])).toMatchObject({ areas: ['relay'], relayParts })
     expect(readArguments(['relay.retained', 'relay.latency', 'e2e'])).toMatchObject({
       areas: ['relay', 'e2e'],

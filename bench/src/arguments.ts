@@ -1,12 +1,16 @@
 import { parseArgs } from 'node:util'
 import { Failure } from '@likewise/service'
 
-const areas = ['relay', 'consumer', 'e2e'] as const
+const areas = ['relay', 'consumer', 'e2e', 'api'] as const
 export type Area = (typeof areas)[number]
 
 /** What `relay` consists of, in the order it is run; each can be asked for alone. */
 export const relayParts = ['drain', 'latency', 'idle', 'wal', 'heldXmin', 'retained'] as const
 export type RelayPart = (typeof relayParts)[number]
+
+/** What `consumer` consists of, likewise. */
+export const consumerParts = ['drain', 'hotKey', 'replicas3'] as const
+export type ConsumerPart = (typeof consumerParts)[number]
 
 /** Other people's relays, measured beside ours. */
 const peers = ['debezium'] as const
@@ -16,6 +20,8 @@ export interface Arguments {
   areas: readonly Area[]
   /** Empty where the relay is not among the areas. */
   relayParts: readonly RelayPart[]
+  /** Likewise of the consumer. */
+  consumerParts: readonly ConsumerPart[]
   peers: readonly Peer[]
   repeats: number
   /** Ten times the load of what shows itself only with time: minutes of a held snapshot, rows that were retained. */
@@ -24,28 +30,36 @@ export interface Arguments {
 }
 
 const usage =
-  'npm run bench [-- [relay] [consumer] [e2e] [--peer debezium] [--long] [--repeats 3] [--json FILE]]; parts of the ' +
-  `relay alone: ${relayParts.map((part) => `relay.${part}`).join(' ')}`
+  'npm run bench [-- [relay] [consumer] [e2e] [api] [--peer debezium] [--long] [--repeats 3] [--json FILE]]; ' +
+  'parts alone: ' +
+  [...namesOf('relay', relayParts), ...namesOf('consumer', consumerParts)].join(' ')
 const repeatsMax = 20
 
 /** Pure. Throws CONFIG_INVALID with the usage. */
 export function readArguments(args: readonly string[]): Arguments {
   const { positionals, values } = parsed(args)
-  const names = new Set<string>([...areas, ...relayParts.map(nameOf)])
+  const names = new Set<string>([
+    ...areas,
+    ...namesOf('relay', relayParts),
+    ...namesOf('consumer', consumerParts),
+  ])
   const unknown = positionals.filter((name) => !names.has(name))
   if (unknown.length > 0) throw invalid(`There is no benchmark ${unknown.join(', ')}.`)
   const wants = (name: string) => positionals.length === 0 || positionals.includes(name)
-  const parts = relayParts.filter((part) => wants('relay') || positionals.includes(nameOf(part)))
-  const wanted = areas.filter((area) => (area === 'relay' ? parts.length > 0 : wants(area)))
+  const wantedOf = <P extends string>(area: Area, parts: readonly P[]) =>
+    parts.filter((part) => wants(area) || positionals.includes(`${area}.${part}`))
+  const [ofRelay, ofConsumer] = [wantedOf('relay', relayParts), wantedOf('consumer', consumerParts)]
+  const hasParts = { relay: ofRelay.length > 0, consumer: ofConsumer.length > 0, e2e: wants('e2e'), api: wants('api') }
   const strange = values.peer.filter((name) => !peers.some((peer) => peer === name))
   if (strange.length > 0) throw invalid(`There is no peer ${strange.join(', ')}.`)
-  if (values.peer.length > 0 && !parts.includes('drain')) {
+  if (values.peer.length > 0 && !ofRelay.includes('drain')) {
     throw invalid('A peer is measured beside relay.drain, which is not among the benchmarks.')
   }
   const beside = peers.filter((peer) => values.peer.includes(peer))
   return {
-    areas: wanted,
-    relayParts: parts,
+    areas: areas.filter((area) => hasParts[area]),
+    relayParts: ofRelay,
+    consumerParts: ofConsumer,
     peers: beside,
     repeats: readRepeats(values.repeats),
     long: values.long,
@@ -53,7 +67,9 @@ export function readArguments(args: readonly string[]): Arguments {
   }
 }
 
-const nameOf = (part: RelayPart): string => `relay.${part}`
+function namesOf(area: Area, parts: readonly string[]): string[] {
+  return parts.map((part) => `${area}.${part}`)
+}
 
 function readRepeats(given: string): number {
   const repeats = Number(given)

@@ -27,6 +27,8 @@ export interface Bed {
   /** For what connects by itself. */
   readonly catalogUrl: string
   readonly metrics: Database
+  /** What a process of Likewise needs to find these servers. */
+  readonly env: Readonly<Record<string, string | undefined>>
   readonly kafka: KafkaOptions
   /** Where bare producers write, so that catalog-events holds the relay's records only. */
   readonly bareTopic: string
@@ -74,7 +76,18 @@ export async function withBed<T>(
     await requireEmptyTopic(kafka)
     const withService = serviceRunner(home, env)
     const databases = { catalog, catalogUrl: urls.catalog, metrics }
-    return await work({ servers, home, ...databases, kafka, bareTopic, log, tell, stopping, withService })
+    return await work({
+      servers,
+      home,
+      ...databases,
+      kafka,
+      bareTopic,
+      env,
+      log,
+      tell,
+      stopping,
+      withService,
+    })
   } finally {
     for (const release of releases.reverse()) {
       await release().catch((error: unknown) => {

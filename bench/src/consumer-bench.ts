@@ -1,73 +1,18 @@
-import { topics } from '@likewise/events'
-import { readMarks } from '@likewise/inbox'
-import { buildPublisher, readTopicEnds } from '@likewise/kafka'
-import { collectBatches, measureLoop } from './bare-loop.ts'
-import { sendAll } from './bare-producer.ts'
+import type { Arguments, ConsumerPart } from './arguments.ts'
 import type { Bed } from './bed.ts'
-import { type Drain, drainLine, drainOf, partsOfDrains, watchDrain } from './drain.ts'
-import { likeRecords } from './records.ts'
+import { benchConsumerDrain } from './consumer-drain.ts'
+import { benchHotKey, benchReplicas } from './consumer-spread.ts'
 import type { Part } from './report.ts'
 
-const topicRecords = 100_000
-
-/** How fast one consumer process handles what lies on the topic, beside the same statements without Kafka. */
-export async function benchConsumer(bed: Bed, repeats: number): Promise<Part[]> {
-  bed.tell(
-    `consumer: ${String(topicRecords)} records on the topic, one consumer process, a new group each time; timed from its ` +
-      'first committed batch to its last, so that its start is not in the rate.',
-  )
-  const records = await fillTopic(bed)
-  const batches = await collectBatches(bed, {
-    topic: topics.catalogEvents,
-    group: 'bench-collector',
-    records,
-  })
-  const perBatch = Math.round(records / batches.length)
-  bed.tell(
-    `  limit: handleBatch over the same ${String(batches.length)} batches (${String(perBatch)} records on average)`,
-  )
-  const drains: Drain[] = []
-  const limits: number[] = []
-  for (let i = 1; i <= repeats; i += 1) {
-    const limit = await measureLoop(bed, { consumer: `bench-loop-${String(i)}`, batches })
-    const group = `bench-consumer-${String(i)}`
-    const drain = await bed.withService('metrics-consumer', { CONSUMER_GROUP: group }, ({ process }) =>
-      drainBy(bed, { pid: process.pid, group, records }),
-    )
-    drains.push(drain)
-    limits.push(limit)
-    bed.tell(`${drainLine(`consumer ${String(i)}/${String(repeats)}`, drain)}; bare ${limit.toFixed(0)}/s`)
-  }
-  return partsOfDrains({ area: 'consumer' }, drains, {
-    name: 'handleBatch over records in memory',
-    repeats: limits,
-  })
+const benches: Readonly<Record<ConsumerPart, (bed: Bed, options: Arguments) => Promise<Part[]>>> = {
+  drain: benchConsumerDrain,
+  hotKey: benchHotKey,
+  replicas3: benchReplicas,
 }
 
-/** Fills the topic up: the end-to-end part may have left some thousand likes there. @returns records on it */
-async function fillTopic(bed: Bed): Promise<number> {
-  const ends = await readTopicEnds(bed.kafka, topics.catalogEvents)
-  const present = ends.reduce((sum, { end }) => sum + Number(end), 0)
-  const publisher = buildPublisher({ ...bed.kafka, sendLimitMs: bed.kafka.requestTimeoutMs })
-  try {
-    const missing = likeRecords(topics.catalogEvents, Math.max(0, topicRecords - present))
-    await sendAll(publisher, missing, { batching: { size: 1_000, inFlight: 1 }, stopping: bed.stopping })
-    return present + missing.length
-  } finally {
-    await publisher.stop()
-  }
-}
-
-async function drainBy(bed: Bed, of: { pid: number; group: string; records: number }): Promise<Drain> {
-  const { first, last } = await watchDrain({
-    pid: of.pid,
-    stopping: bed.stopping,
-    read: async () => {
-      const marks = await readMarks(bed.metrics, of.group, topics.catalogEvents)
-      return marks.reduce((sum, { nextOffset }) => sum + Number(nextOffset), 0)
-    },
-    hasBegun: (handled) => handled > 0,
-    isDone: (handled) => handled >= of.records,
-  })
-  return drainOf({ first, last, events: last.progress - first.progress })
+/** Consumer processes, part by part. Each leaves its records on the topic, which the next one's group has to pass first. */
+export async function benchConsumer(bed: Bed, options: Arguments): Promise<Part[]> {
+  const parts: Part[] = []
+  for (const part of options.consumerParts) parts.push(...(await benches[part](bed, options)))
+  return parts
 }

@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { Failure, maskPasswords } from '@likewise/service'
 import { type Area, type Arguments, readArguments } from './arguments.ts'
+import { benchApi } from './api-bench.ts'
 import { type Bed, withBed } from './bed.ts'
 import { benchConsumer } from './consumer-bench.ts'
 import { benchEndToEnd } from './e2e-bench.ts'
@@ -11,8 +12,9 @@ import { type Part, type Report, conditionsOf, tableOf } from './report.ts'
 // In this order, because each leaves more behind than the next one minds: likes on the topic, then a full topic.
 const benches: readonly [Area, (bed: Bed, options: Arguments) => Promise<Part[]>][] = [
   ['e2e', (bed, { repeats }) => benchEndToEnd(bed, repeats)],
-  ['consumer', (bed, { repeats }) => benchConsumer(bed, repeats)],
+  ['consumer', benchConsumer],
   ['relay', benchRelay],
+  ['api', (bed, { repeats }) => benchApi(bed, repeats)],
 ]
 
 const tell = (line: string): void => {

@@ -6,10 +6,10 @@ import type { OutgoingRecord } from '@likewise/kafka'
 export const productCount = 1_000
 
 /** Records as the relay makes them of the outbox rows of likes: same keys, values and headers, hence same sizes. */
-export function likeRecords(topic: string, count: number): OutgoingRecord[] {
+export function likeRecords(topic: string, count: number, products = productCount): OutgoingRecord[] {
   const nowMs = Date.now()
   return Array.from({ length: count }, (_, i) => {
-    const productId = String((i % productCount) + 1)
+    const productId = String((i % products) + 1)
     const createdAt = `${new Date(nowMs).toISOString().slice(0, -1)}123Z`
     const envelope = envelopeOf(
       {

@@ -26,7 +26,9 @@ begin
   insert into catalog.outbox_cursors (shard, n, from_snapshot, to_snapshot, last_seq, after_seq, epoch)
   select newest.shard, newest.n + 1, seen, seen, published.seq, published.seq, lease.epoch
   from newest
-  join catalog.outbox_leases as lease on lease.shard = newest.shard and lease.lease_until < now()
+  join catalog.outbox_leases as lease on lease.shard = newest.shard and not exists (
+    select from catalog.outbox_relays as relay where relay.owner = lease.owner and relay.seen_until > now()
+  )
   cross join lateral (
     select greatest(newest.last_seq, (
       select seq from catalog.outbox_events as e

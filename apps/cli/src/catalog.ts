@@ -5,10 +5,10 @@ import { OutboxConfig } from './config.ts'
 
 export type Say = (line: string) => void
 
-export const connect = (url: string, statementTimeoutMs = 30_000): Database =>
+export const connect = (url: string, statementTimeoutMs = 30_000, poolSizeMax = 2): Database =>
   connectDatabase({
     url,
-    poolSizeMax: 2,
+    poolSizeMax,
     connectTimeoutMs: 2_000,
     statementTimeoutMs,
     applicationName: 'likewise-cli',

@@ -1,3 +1,4 @@
+import { minutesKeptHoursMin } from '@likewise/metrics'
 import { brokers, postgresUrl } from '@likewise/service'
 import { Type } from 'typebox'
 
@@ -34,4 +35,28 @@ export const DeadLettersConfig = Type.Object({
     maximum: 30,
     description: 'That of the consumer: a dead letter that is older is redriven by force only.',
   }),
+})
+
+export const RebuildConfig = Type.Object({
+  METRICS_DATABASE_URL: CliConfig.properties.METRICS_DATABASE_URL,
+  KAFKA_BROKERS: brokers(),
+  CONSUMER_GROUP: CliConfig.properties.CONSUMER_GROUP,
+  CONSUMER_DEDUP_HORIZON_DAYS: DeadLettersConfig.properties.CONSUMER_DEDUP_HORIZON_DAYS,
+  CONSUMER_MINUTES_KEPT_HOURS: Type.Integer({
+    default: 48,
+    minimum: minutesKeptHoursMin,
+    maximum: 8_760,
+    description: 'That of the consumer: a rebuild brings what is older to its hour.',
+  }),
+  CONSUMER_HOURS_KEPT_DAYS: Type.Integer({
+    default: 90,
+    minimum: 1,
+    maximum: 36_500,
+    description: 'That of the consumer: a rebuild brings what is older to its day.',
+  }),
+})
+
+export const SnapshotConfig = Type.Object({
+  METRICS_DATABASE_URL: CliConfig.properties.METRICS_DATABASE_URL,
+  CONSUMER_GROUP: CliConfig.properties.CONSUMER_GROUP,
 })

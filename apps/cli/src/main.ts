@@ -18,6 +18,10 @@ import { addDeadLetterCommands } from './dead-letters.ts'
 import { migrateDatabases } from './migrate.ts'
 import { addOutboxCommands } from './outbox.ts'
 import { addWalCommands } from './outbox-wal.ts'
+import type { Output } from './progress.ts'
+import { addRebuildCommand } from './rebuild.ts'
+import { addReplayCommand } from './replay.ts'
+import { addSnapshotCommands } from './snapshot.ts'
 import { readStatus } from './status.ts'
 import { showStatus } from './status-view.ts'
 import { makeTopics } from './topics.ts'
@@ -56,6 +60,10 @@ program
   )
 addWalCommands(addOutboxCommands(program, say), say)
 addDeadLetterCommands(program, say)
+const tools = { kafkaOptions, output: terminalOutput() }
+addRebuildCommand(program, tools)
+addReplayCommand(program, tools)
+addSnapshotCommands(program, say)
 
 loadDotenv(checkout)
 // All or nothing: half of one system and half of another is never meant.
@@ -96,4 +104,9 @@ function kafkaOptions(config: { KAFKA_BROKERS: string }): KafkaOptions {
 
 function say(line: string): void {
   process.stdout.write(`${line}\n`)
+}
+
+function terminalOutput(): Output {
+  if (!process.stdout.isTTY) return { say }
+  return { say, overwrite: (line) => void process.stdout.write(`\r\u001b[2K${line}`) }
 }

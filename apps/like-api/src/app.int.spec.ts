@@ -1,21 +1,22 @@
 import { sql } from '@likewise/database'
 import { type TestDatabase, freshDatabase, openTx } from '@likewise/database/testing'
 import { type LikeEvent, decode, envelopeOf, shardOf } from '@likewise/events'
-import { type Http, buildLogger, buildTelemetry, pause } from '@likewise/service'
+import { type Http, pause } from '@likewise/service'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import fc from 'fast-check'
-import { buildApp } from './app.ts'
+import { type TestApp, startTestApp } from './testing.ts'
 
 let test: TestDatabase
+let started: TestApp
 let app: Http
 
 beforeAll(async () => {
   test = await freshDatabase('like_api')
-  const log = buildLogger({ service: 'test', level: 'silent' })
-  app = buildApp({ db: test.db, log, telemetry: buildTelemetry('test') })
+  started = startTestApp(test.db)
+  app = started.app
 })
 afterAll(async () => {
-  await app.close()
+  await started.stop()
   await test.drop()
 })
 beforeEach(() => test.db.execute(sql`truncate catalog.likes, catalog.outbox_events`))
@@ -171,6 +172,17 @@ describe('taking a like back', () => {
       [1, 101],
       [2, 100],
     ])
+  })
+})
+
+describe('asking for a like', () => {
+  it('is answered from the write side: it is there as soon as it was answered, and gone as soon as it was taken back', async () => {
+    const ask = async () => (await app.inject('/api/products/100/likes/1')).json<{ liked: boolean }>()
+    expect(await ask()).toEqual({ userId: 1, productId: 100, liked: false })
+    await post(1, 100)
+    expect(await ask()).toEqual({ userId: 1, productId: 100, liked: true })
+    await unlike(1, 100)
+    expect(await ask()).toEqual({ userId: 1, productId: 100, liked: false })
   })
 })
 

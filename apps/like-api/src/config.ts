@@ -11,6 +11,24 @@ export const LikeApiConfig = Type.Object({
     maximum: 100,
     description: 'Database connections of one like-api.',
   }),
+  LIKE_API_BATCH_SIZE: Type.Integer({
+    default: 256,
+    minimum: 1,
+    maximum: 5_000,
+    description:
+      'Most likes and unlikes in one transaction. What waits goes together; nobody waits for it to fill.',
+  }),
+  LIKE_API_WAITING_MAX: Type.Integer({
+    default: 5_000,
+    minimum: 500,
+    maximum: 1_000_000,
+    description:
+      'Likes and unlikes that may wait for a transaction in one like-api; above it the answer is 503.',
+  }),
+  LIKE_API_ANSWER_WITHIN_MS: durationMs(
+    900,
+    'A like that has no outcome after so long, and at most 100 ms more, is answered 503.',
+  ),
   LIKE_API_STATEMENT_TIMEOUT_MS: durationMs(
     2_000,
     'Longest statement of like-api; beyond it the answer is 503.',

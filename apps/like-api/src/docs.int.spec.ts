@@ -1,24 +1,23 @@
 import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
-import { type Http, buildLogger, buildTelemetry } from '@likewise/service'
 import { exampleRequests } from '@likewise/service/testing'
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
-import { buildApp } from './app.ts'
+import { type TestApp, startTestApp } from './testing.ts'
 
 let test: TestDatabase
-let app: Http
+let started: TestApp
 
 beforeAll(async () => {
   test = await freshDatabase('like_api_docs')
-  const log = buildLogger({ service: 'test', level: 'silent' })
-  app = buildApp({ db: test.db, log, telemetry: buildTelemetry('test') })
+  started = startTestApp(test.db)
 })
 afterAll(async () => {
-  await app.close()
+  await started.stop()
   await test.drop()
 })
 
 describe('the documentation of like-api', () => {
   it('shows requests that work as they stand, each with an answer that it tells of', async () => {
+    const { app } = started
     const examples = exampleRequests((await app.inject('/openapi.json')).body)
     expect(examples.length).toBeGreaterThan(2)
     for (const { operationId, documented, ...request } of examples) {

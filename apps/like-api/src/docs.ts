@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
+import type { FailureCode } from '@likewise/service'
 import { Type } from 'typebox'
 
 const requestHeaders = {
@@ -22,24 +23,28 @@ export const docs = {
   uiFolder: dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json')),
 }
 
+const write = { tags: ['likes'], requestHeaders, failures: ['OVERLOADED'] satisfies FailureCode[] }
+
 /** What the document says of each route besides its schemas. operationIds are names in clients, so permanent. */
 export const operations = {
-  likeByBody: {
+  addLike: {
+    ...write,
     operationId: 'addLike',
     summary: 'Like a product',
-    tags: ['likes'],
-    requestHeaders,
+    failures: ['IDEMPOTENCY_KEY_IN_FLIGHT', 'IDEMPOTENCY_KEY_REUSED', 'OVERLOADED'] satisfies FailureCode[],
   },
-  like: {
-    operationId: 'putLike',
-    summary: 'Like a product, named by the path',
-    tags: ['likes'],
-    requestHeaders,
+  addLikes: {
+    ...write,
+    operationId: 'addLikes',
+    summary: 'Up to 500 likes, each answered for by itself',
+    description:
+      'The body may have 64 KB. A 503 means that nothing was done, or that it is not known of any.',
   },
-  unlike: {
-    operationId: 'removeLike',
-    summary: 'Take a like back',
+  putLike: { ...write, operationId: 'putLike', summary: 'Like a product, named by the path' },
+  removeLike: { ...write, operationId: 'removeLike', summary: 'Take a like back' },
+  readLike: {
+    operationId: 'readLike',
+    summary: 'Whether a user likes a product, from the write side: read your own write',
     tags: ['likes'],
-    requestHeaders,
   },
 }

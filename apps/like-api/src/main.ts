@@ -1,7 +1,10 @@
 import { connectDatabase, requireSchema } from '@likewise/database'
 import { listen, runService } from '@likewise/service'
 import { buildApp } from './app.ts'
+import { firstLockWaitMs } from './carry-out.ts'
 import { LikeApiConfig } from './config.ts'
+import { keepKeys } from './idempotency-purge.ts'
+import { startWriter } from './writer.ts'
 
 await runService({
   name: 'like-api',
@@ -10,13 +13,27 @@ await runService({
     const db = connectDatabase({
       url: config.CATALOG_DATABASE_URL,
       poolSizeMax: config.LIKE_API_POOL_SIZE,
-      connectTimeoutMs: 1_000,
+      // Below a second with what the pool adds to it: who waits longer for a connection is answered 503.
+      connectTimeoutMs: 700,
       statementTimeoutMs: config.LIKE_API_STATEMENT_TIMEOUT_MS,
+      // For a table that somebody locks; a batch says itself how long it waits for a row.
+      lockTimeoutMs: firstLockWaitMs,
       applicationName: 'likewise-like-api',
     })
     defer('database', () => db.stop())
     await requireSchema(db, { schema: 'catalog', variable: 'CATALOG_DATABASE_URL' })
-    const app = buildApp({ db, log, telemetry })
+    defer('idempotency keys', keepKeys(db, log))
+    const writer = startWriter({
+      db,
+      telemetry,
+      limits: {
+        batchSizeMax: config.LIKE_API_BATCH_SIZE,
+        waitingMax: config.LIKE_API_WAITING_MAX,
+        answerWithinMs: config.LIKE_API_ANSWER_WITHIN_MS,
+      },
+    })
+    defer('writer', () => writer.stop())
+    const app = buildApp({ db, writer, log, telemetry })
     defer('http', () => app.close())
     const address = await listen(app, {
       host: config.LIKE_API_HOST,

@@ -54,6 +54,7 @@ const batch = (records: IncomingRecord[], partition = 0): IncomingBatch => ({
   isFirst: false,
   logEnd: 1_000n,
   stopping,
+  gotOn: () => undefined,
 })
 
 /** The like counts; those of the minutes are the same, always. */

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
 import type { Database } from './database.ts'
-import { join, raw, sql } from './sql.ts'
+import { arrayOf, join, raw, sql } from './sql.ts'
 import { emptyDatabase } from './testing/empty-database.ts'
 import type { EmptyDatabase } from './testing/empty-database.ts'
 
@@ -29,6 +29,30 @@ describe('statements', () => {
       sql`select n from ${raw('generate_series(1::bigint, 9)')} as n ${where} order by n`,
     )
     expect(rows).toEqual([{ n: 1n }, { n: 2n }, { n: 5n }, { n: 6n }])
+  })
+
+  it('take a long list as one parameter, whatever its texts hold', async () => {
+    const texts = [
+      'plain',
+      '',
+      'NULL',
+      '"',
+      '\\',
+      '\\"',
+      'a,b',
+      '{}',
+      '{"x"}',
+      ' a ',
+      "it's",
+      'äß✓',
+      '\n\t',
+      '$1',
+      'a\\nb',
+    ]
+    const [row] = await db.query(sql`
+      select ${arrayOf(texts)}::text[] as texts, ${arrayOf([1, -2n, 9007199254740991])}::bigint[] as numbers,
+             ${arrayOf(['1', null])}::int[] as some, ${arrayOf([])}::uuid[] as none`)
+    expect(row).toEqual({ texts, numbers: [1n, -2n, 9007199254740991n], some: [1, null], none: [] })
   })
 
   it('say how many rows they touched', async () => {

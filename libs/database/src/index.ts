@@ -10,5 +10,5 @@ export {
   connectReplication,
 } from './replication.ts'
 export { schemaDifference, type SchemaDifferenceOptions } from './schema-difference.ts'
-export { empty, join, raw, sql, type Sql } from './sql.ts'
+export { arrayOf, empty, join, raw, sql, type Sql } from './sql.ts'
 export { requireSchema, unusableDatabase } from './require-schema.ts'

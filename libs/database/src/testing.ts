@@ -14,6 +14,8 @@ export async function pgClient(connectionString: string): Promise<pg.Client> {
   return client
 }
 
+export { type FaultyLink, faultyLink } from './testing/faulty-link.ts'
+
 export interface TestDatabase {
   url: string
   db: Database

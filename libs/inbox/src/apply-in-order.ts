@@ -2,7 +2,7 @@ import { type Tx, sql } from '@likewise/database'
 import type { LikeEvent } from '@likewise/events'
 import { Failure } from '@likewise/service'
 import { consumedOf } from './consumed.ts'
-import { firstOfEach, remember } from './handle-once.ts'
+import { freshOf, remember } from './handle-once.ts'
 import type { Movable } from './queue.ts'
 
 export interface Effect {
@@ -34,7 +34,7 @@ export async function applyInOrder(
   await tx.execute(sql`savepoint before_letters`)
   try {
     // Not handleOnce, which judges ids by their age: a letter was judged, and may be forced.
-    const fresh = firstOfEach(events, await remember(tx, consumer, events.map(consumedOf)))
+    const fresh = freshOf(events, await remember(tx, consumer, events.map(consumedOf)))
     if (fresh.length > 0) await work(tx, fresh)
     await tx.execute(sql`release savepoint before_letters`)
     return { done: letters.length, fresh: fresh.length }

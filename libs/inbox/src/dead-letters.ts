@@ -1,4 +1,4 @@
-import { type Queryable, type Sql, type Tx, sql } from '@likewise/database'
+import { type Queryable, type Sql, type Tx, arrayOf, sql } from '@likewise/database'
 import type { InboxRecord, Parked } from './judgement.ts'
 import type { Scope } from './offsets.ts'
 
@@ -57,7 +57,7 @@ export const anyBlocked = (
 ): Sql => sql`
     exists (
       select from metrics.dead_letters
-      where consumer = ${consumer} and topic = ${topic} and record_key = any (${keys}::text[])
+      where consumer = ${consumer} and topic = ${topic} and record_key = any (${arrayOf(keys)}::text[])
         and resolved_at is null and blocks_key
     )`
 
@@ -71,6 +71,19 @@ export async function readResolvedOffsets(
     select record_offset as offset from metrics.dead_letters
     where consumer = ${consumer} and topic = ${topic} and partition = ${partition}::int
       and record_offset = any (${offsets}::bigint[]) and resolved_at is not null`)
+  return new Set(rows.map((row) => row.offset))
+}
+
+/** Of these offsets, the ones that were parked, whatever became of them. */
+export async function readLetterOffsets(
+  tx: Tx,
+  { consumer, topic, partition }: Scope,
+  offsets: readonly bigint[],
+): Promise<Set<bigint>> {
+  const rows = await tx.query<{ offset: bigint }>(sql`
+    select record_offset as offset from metrics.dead_letters
+    where consumer = ${consumer} and topic = ${topic} and partition = ${partition}::int
+      and record_offset = any (${offsets}::bigint[])`)
   return new Set(rows.map((row) => row.offset))
 }
 

@@ -36,8 +36,24 @@ function bad(offset: number, key: string | null, reason: ParkReason = 'not_json'
   }
 }
 
-function outcome(judged: readonly Judgement[], blocked: string[] = [], resolved: number[] = []) {
-  const { events, parked } = decide(judged, new Set(blocked), new Set(resolved.map(BigInt)))
+const nothingKnown = (blocked: readonly string[] = []) => ({
+  blocked: new Set(blocked),
+  resolved: new Set<bigint>(),
+  handled: new Set<string>(),
+})
+
+function outcome(
+  judged: readonly Judgement[],
+  blocked: string[] = [],
+  resolved: number[] = [],
+  handled: string[] = [],
+) {
+  const known = {
+    blocked: new Set(blocked),
+    resolved: new Set(resolved.map(BigInt)),
+    handled: new Set(handled),
+  }
+  const { events, parked } = decide(judged, known)
   return {
     handled: events.map(({ data }) => data.userId - 1),
     parked: parked.map((one) => [Number(one.record.offset), one.reason]),
@@ -90,6 +106,15 @@ describe('what is handled and what parks', () => {
     })
   })
 
+  it('parks no copy of what had its effect, though its key waits: a mark that was lost parks nothing again', () => {
+    expect(
+      outcome([event(0, '1'), event(1, '1')], ['1'], [], ['01936d2a-7c1f-7e3b-9a54-000000000000']),
+    ).toEqual({
+      handled: [0],
+      parked: [[1, 'behind_parked']],
+    })
+  })
+
   it('passes over other families', () => {
     expect(outcome([{ kind: 'foreign' }, event(1, '1')])).toEqual({ handled: [1], parked: [] })
   })
@@ -116,7 +141,7 @@ describe('for any batch', () => {
   it('no event of a key is handled after one of its key that waits', () => {
     fc.assert(
       fc.property(batch, keys, (judged, blocked) => {
-        const { events, parked } = decide(judged, new Set(blocked), new Set())
+        const { events, parked } = decide(judged, nothingKnown(blocked))
         const waits = new Map<string, number>(blocked.map((k) => [k, -1]))
         for (const one of parked) {
           const k = one.record.key ?? ''
@@ -132,10 +157,10 @@ describe('for any batch', () => {
   it('cut in two, it comes to the same as whole', () => {
     fc.assert(
       fc.property(batch, fc.nat(40), (judged, at) => {
-        const blocked = new Set<string>()
-        const one = decide(judged.slice(0, at), blocked, new Set())
-        const two = decide(judged.slice(at), blocked, new Set())
-        const whole = decide(judged, new Set(), new Set())
+        const known = nothingKnown()
+        const one = decide(judged.slice(0, at), known)
+        const two = decide(judged.slice(at), known)
+        const whole = decide(judged, nothingKnown())
         expect([...one.events, ...two.events]).toEqual(whole.events)
         expect([...one.parked, ...two.parked]).toEqual(whole.parked)
       }),

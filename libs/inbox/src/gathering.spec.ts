@@ -1,6 +1,6 @@
+import { buildLimit } from '@likewise/service'
 import { describe, expect, it } from '@jest/globals'
 import { buildGathering } from './gathering.ts'
-import { buildLimit } from './limit.ts'
 
 const settle = () => new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
 

@@ -1,4 +1,4 @@
-import { type Queryable, type Sql, sql } from '@likewise/database'
+import { type Queryable, type Sql, arrayOf, sql } from '@likewise/database'
 import { Failure } from '@likewise/service'
 
 /** What of a consumed event is remembered. */
@@ -65,23 +65,38 @@ async function handleList<E extends ConsumedEvent>(
 ): Promise<Handled[]> {
   if (events.length === 0) return []
   await requireJudged(tx, events)
-  const fresh = firstOfEach(events, await remember(tx, consumer, events))
+  const fresh = freshOf(events, await remember(tx, consumer, events))
   if (fresh.length > 0) await work(fresh)
   const left = new Set(fresh)
   return events.map((event) => (left.delete(event) ? 'handled' : 'duplicate'))
 }
 
-/** Remembers events whose ids somebody has judged. @returns the ids that are new. */
+/** Remembers events whose ids somebody has judged. @returns what freshOf reads. */
 export async function remember(
   tx: Queryable,
   consumer: string,
   events: readonly ConsumedEvent[],
-): Promise<readonly string[]> {
-  if (events.length === 0) return []
-  const [answer] = await tx.query<{ ids: string[] | null }>(sql`
+): Promise<FreshTold | undefined> {
+  if (events.length === 0) return undefined
+  const [told] = await tx.query<FreshTold>(sql`
     with fresh as (${insertHandled(consumer, events)})
-    select array_agg(event_id::text) as ids from fresh`)
-  return answer?.ids ?? []
+    select ${tellFresh(events)}`)
+  return told
+}
+
+/** Of these events, the ids of those that had their effect, or were given up. */
+export async function readHandled(
+  tx: Queryable,
+  consumer: string,
+  events: readonly { readonly id: string }[],
+): Promise<Set<string>> {
+  if (events.length === 0) return new Set()
+  const rows = await tx.query<{ id: string }>(sql`
+    select h.event_id::text as id
+    from unnest(${events.map(({ id }) => id)}::uuid[]) as e(id)
+    join metrics.event_handled as h
+      on h.consumer = ${consumer} and h.event_id = e.id and h.slot = metrics.handled_slot(e.id)`)
+  return new Set(rows.map(({ id }) => id))
 }
 
 /**
@@ -94,26 +109,46 @@ export function insertHandled(
   events: readonly ConsumedEvent[],
   condition: Sql = sql`true`,
 ): Sql {
-  const sorted = [...events].sort((a, b) => (a.id.toLowerCase() < b.id.toLowerCase() ? -1 : 1))
+  const sorted = events
+    .map((event) => ({ ...event, id: event.id.toLowerCase() }))
+    .sort((a, b) => (a.id < b.id ? -1 : 1))
   return sql`
     insert into metrics.event_handled (consumer, event_id, slot, event_type, aggregate_type, aggregate_id)
     select ${consumer}, e.id, metrics.handled_slot(e.id), e.type, e.aggregate_type, e.aggregate_id
-    from unnest(${sorted.map((e) => e.id)}::uuid[], ${sorted.map((e) => e.type)}::text[],
-                ${sorted.map((e) => e.aggregateType)}::text[], ${sorted.map((e) => e.aggregateId)}::text[])
+    from unnest(${arrayOf(sorted.map((e) => e.id))}::uuid[], ${arrayOf(sorted.map((e) => e.type))}::text[],
+                ${arrayOf(sorted.map((e) => e.aggregateType))}::text[],
+                ${arrayOf(sorted.map((e) => e.aggregateId))}::text[])
       as e(id, type, aggregate_type, aggregate_id)
     where ${condition}
     on conflict do nothing
     returning event_id`
 }
 
-/** Of the events whose ids are new, the first of each id, in the order given. */
-export function firstOfEach<E extends { readonly id: string }>(
-  events: readonly E[],
-  ids: readonly string[] | null | undefined,
-): E[] {
-  const left = new Set(ids ?? [])
+/** What is told of a CTE `fresh` that is such an insert. */
+export interface FreshTold {
+  readonly freshCount: number
+  readonly freshIds: string[] | null
+}
+
+/** Columns that tell it: nearly always all are new, and their number says so without a list of ids to write and read. */
+export const tellFresh = (events: readonly Identified[]): Sql => sql`
+    (select count(*)::int from fresh) as "freshCount",
+    (select array_agg(event_id::text) from fresh
+     where (select count(*) from fresh) < ${distinctIds(events).size}::int) as "freshIds"`
+
+/** The events whose ids are new, of each id the first, in the order given. */
+export function freshOf<E extends Identified>(events: readonly E[], told: FreshTold | undefined): E[] {
+  const all = distinctIds(events)
+  const left = told?.freshCount === all.size ? all : new Set(told?.freshIds ?? [])
   return events.filter(({ id }) => left.delete(id.toLowerCase()))
 }
+
+interface Identified {
+  readonly id: string
+}
+
+const distinctIds = (events: readonly Identified[]): Set<string> =>
+  new Set(events.map(({ id }) => id.toLowerCase()))
 
 const uuid = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i
 
@@ -125,7 +160,7 @@ async function requireJudged(tx: Queryable, events: readonly ConsumedEvent[]): P
   const [found] = await tx.query<{ id: string; version: number | null; days: number | null }>(sql`
     select e.id::text as id, uuid_extract_version(e.id)::int as version,
            round(extract(epoch from clock_timestamp() - uuid_extract_timestamp(e.id)) / 86400, 1)::float8 as days
-    from unnest(${ids}::uuid[]) as e(id)
+    from unnest(${arrayOf(ids)}::uuid[]) as e(id)
     where uuid_extract_version(e.id) is distinct from 7
        or uuid_extract_timestamp(e.id) not between clock_timestamp() - ${horizonDaysMax}::float8 * interval '1 day'
                                                and clock_timestamp() + ${futureDaysMax}::float8 * interval '1 day'

@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { type Tx, sql } from '@likewise/database'
-import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
+import { type TestDatabase, freshDatabase, openTx } from '@likewise/database/testing'
 import type { LikeEvent } from '@likewise/events'
 import { Failure, buildLogger, buildTelemetry } from '@likewise/service'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import { type HandlerBatch, buildHandler } from './handler.ts'
 import type { InboxRecord } from './judgement.ts'
-import { readMarks } from './offsets.ts'
+import { lockMark, readMarks } from './offsets.ts'
 import { horizon, idOf, likeRecord } from './testing.ts'
 
 const topic = 'catalog-events'
@@ -238,6 +238,21 @@ describe('small batches of several partitions', () => {
     ])
   })
 
+  it('do not wait with one whose partition a redrive holds', async () => {
+    const handle = await running(3)
+    const redrive = await openTx(test.db)
+    await lockMark(redrive.tx, { consumer, topic, partition: 1 })
+    const waiting = handle(1, [likeRecord(1, 101)])
+    await Promise.all([handle(0, [likeRecord(2, 100)]), handle(2, [likeRecord(3, 102)])])
+    expect(applied).toEqual([2, 3])
+    await redrive.commit()
+    await waiting
+    expect([applied, await marks()]).toEqual([
+      [2, 3, 1],
+      [3, 2, 4],
+    ])
+  })
+
   it('go apart where the work fails, and only the one at fault is parked (I9)', async () => {
     const handle = await running(3, async (tx, fresh) => {
       if (fresh.some(({ data }) => data.userId - 1 === 2)) throw new TypeError('a bug')
@@ -270,6 +285,13 @@ describe('small batches of several partitions', () => {
   })
 })
 
+it('a batch that is taken to pieces says that it gets on with each of them', async () => {
+  let said = 0
+  const process = start(async () => Promise.reject(new TypeError('a bug')))
+  await process(batch(likes(8), 8, { gotOn: () => void (said += 1) }))
+  expect(said).toBe(8)
+})
+
 describe('an outage', () => {
   it('is no death: tried again by the same process, a batch is not taken to pieces', async () => {
     let tries = 0
@@ -293,5 +315,20 @@ describe('an outage', () => {
       await expect(process(batch(likes(1), 1))).rejects.toMatchObject({ retryable: true })
     await process(batch(likes(1), 1))
     expect(await counted('likewise_inbox_records_total{result="handled"}')).toBe(1)
+  })
+
+  it('of a record that is in hand alone is no death of the processes that wait it out and stop in order', async () => {
+    const starts = async () =>
+      (await test.db.query(sql`select starts from metrics.consumer_offsets where consumer = ${consumer}`))[0]
+    const busy = async () => Promise.reject(new Failure('DATABASE_BUSY', 'busy'))
+    for (let i = 0; i < 4; i += 1)
+      await expect(start(busy)(batch(likes(1), 1))).rejects.toMatchObject({ retryable: true })
+    expect(await starts()).toEqual({ starts: 0 })
+    // One that was killed has left its note: that stays.
+    await test.db.execute(sql`update metrics.consumer_offsets set starts = 1 where consumer = ${consumer}`)
+    await expect(start(busy)(batch(likes(1), 1))).rejects.toMatchObject({ retryable: true })
+    expect(await starts()).toEqual({ starts: 1 })
+    await start()(batch(likes(1), 1))
+    expect([applied, await counted('likewise_inbox_records_total{result="parked"}')]).toEqual([[0], 0])
   })
 })

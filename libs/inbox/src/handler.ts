@@ -1,16 +1,15 @@
 import type { Database } from '@likewise/database'
 import { decode } from '@likewise/events'
-import type { Logger, Telemetry } from '@likewise/service'
+import { type Logger, type Telemetry, buildLimit } from '@likewise/service'
 import { mayBeOfEvent } from './fault.ts'
 import { buildGate } from './gate.ts'
 import { buildGathering } from './gathering.ts'
 import { handleBatch } from './handle-batch.ts'
 import type { InboxRecord } from './judgement.ts'
-import { buildLimit } from './limit.ts'
 import { type LogCheck, checkLog } from './log-check.ts'
 import { type Mark, type Scope, dropMark, lockMark } from './offsets.ts'
 import { type BatchOutcome, type PieceOptions, handlePiece, handleTogether } from './piece.ts'
-import { noteStart, readStart } from './start-note.ts'
+import { noteStart, readStart, withdrawStart } from './start-note.ts'
 import { type Start, aloneBelow, startAlone, startsMax } from './start.ts'
 import { inboxTelemetry } from './telemetry.ts'
 
@@ -40,6 +39,8 @@ export interface HandlerBatch {
   /** The offset that the partition's next record will get. */
   readonly logEnd: bigint
   readonly stopping: AbortSignal
+  /** Called after each transaction: a batch that has to be taken to pieces may take minutes, and gets on all the same. */
+  readonly gotOn?: () => void
 }
 
 /** What this process knows of a partition. */
@@ -173,6 +174,7 @@ async function handleRecords(context: Context, scope: Scope, { batch, hold }: He
   const common = { scope, horizon, work, stopping }
   const onHandled = (outcome: BatchOutcome): void => {
     told.count(outcome)
+    batch.gotOn?.()
     const { topic, partition } = scope
     for (const letter of outcome.parked) {
       log.warn({ ...letter, offset: String(letter.offset), topic, partition }, 'event parked')
@@ -184,7 +186,12 @@ async function handleRecords(context: Context, scope: Scope, { batch, hold }: He
   for (const record of suspects) {
     await gate.alone(async () => {
       const start = await beginAlone(context, scope, { record, hold })
-      if (start !== 'park') return handleBatch(db, { ...common, records: [record], onHandled })
+      if (start !== 'park') {
+        return handleBatch(db, { ...common, records: [record], onHandled }).catch(async (error: unknown) => {
+          await liveOn(context, scope, hold)
+          throw error
+        })
+      }
       const failed = { detail: killed, attempts: startsMax - 1 }
       const outcome = await handlePiece(db, { ...common, records: [record], failed })
       onHandled(outcome)
@@ -207,13 +214,12 @@ async function together(
   pieces: readonly [PieceOptions, ...PieceOptions[]],
 ): Promise<readonly (BatchOutcome | 'apart')[]> {
   const ofOne = pieces.every(({ scope }) => scope.topic === pieces[0].scope.topic)
-  const outcomes = ofOne
-    ? await handleTogether(db, pieces).catch((error: unknown) => {
-        if (mayBeOfEvent(error)) return 'apart' as const
-        throw error
-      })
-    : 'apart'
-  return outcomes === 'apart' ? pieces.map(() => 'apart' as const) : outcomes
+  const apart = () => pieces.map(() => 'apart' as const)
+  if (!ofOne) return apart()
+  return handleTogether(db, pieces).catch((error: unknown) => {
+    if (mayBeOfEvent(error)) return apart()
+    throw error
+  })
 }
 
 const killed = `the process ended ${String(startsMax - 1)} times while it had this record in hand, and nothing else`
@@ -234,4 +240,18 @@ async function beginAlone(
     hold.own = start
     return 'begun'
   })
+}
+
+/**
+ * An outage or a stop kept the record from being handled, and that is no death: whoever begins it next must not take it for
+ * one. A database that is away cannot be told; then one start too many stands there.
+ */
+async function liveOn({ db, log }: Context, scope: Scope, hold: Hold): Promise<void> {
+  if (hold.own === undefined) return
+  try {
+    await withdrawStart(db, scope, hold.own)
+    delete hold.own
+  } catch (error) {
+    log.debug({ err: error, ...scope }, 'a note could not be taken back')
+  }
 }

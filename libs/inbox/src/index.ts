@@ -21,3 +21,22 @@ export { discard, redrive } from './redrive.ts'
 export { type LetterBacklog, readLetterBacklog } from './letter-backlog.ts'
 export { type CopyOptions, copyDeadLetters } from './copy.ts'
 export type { LetterCopy } from './copy-record.ts'
+export { type Replayed, type ReplayOptions, replayRecords } from './replay.ts'
+export { type SnapshotOf, type SnapshotState, deleteSnapshots, listSnapshots, readSnapshot, takeSnapshot } from './snapshot.ts' // prettier-ignore
+export { type LogEntry, type LogPiece, entryOf } from './rebuild/entry.ts'
+export {
+  type Rebuild,
+  type RebuildOffset,
+  type RebuildState,
+  type ShadowModel,
+  beginRebuild,
+  dropRebuild,
+  readRebuild,
+  readRebuildOffsets,
+  releaseRebuild,
+  renewRebuild,
+  takeRebuild,
+} from './rebuild/rebuild.ts'
+export { type Step, type Stepped, stepRebuild } from './rebuild/step.ts'
+export { type Finish, type FinishedModel, compareRebuild, switchRebuild } from './rebuild/finish.ts'
+export { type LiveMark, readLiveMarks } from './rebuild/stand-still.ts'

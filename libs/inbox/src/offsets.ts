@@ -1,4 +1,4 @@
-import { type Queryable, type Tx, sql } from '@likewise/database'
+import { type Queryable, type Sql, type Tx, empty, sql } from '@likewise/database'
 
 /** One partition as one consumer reads it. */
 export interface Scope {
@@ -15,44 +15,45 @@ export interface Mark {
   readonly nowMs: number
 }
 
-/** Locks the partition's mark: see lockMarks. */
+/**
+ * Locks the partition's mark until the end of the transaction. First statement of every batch: whoever else handles the
+ * partition (a zombie, the next member, a redrive) waits here, and then sees what was done.
+ */
 export async function lockMark(tx: Queryable, scope: Scope): Promise<Mark> {
-  const marks = await lockMarks(tx, scope, [scope.partition])
-  return markOf(marks, scope.partition)
+  const { consumer, topic, partition } = scope
+  const found = await lockRows(tx, scope, [partition])
+  const mark = found.get(partition)
+  if (mark) return mark
+  await tx.execute(sql`
+    insert into metrics.consumer_offsets (consumer, topic, partition, next_offset)
+    values (${consumer}, ${topic}, ${partition}::int, 0) on conflict do nothing`)
+  const made = await lockRows(tx, scope, [partition])
+  const fresh = made.get(partition)
+  if (!fresh)
+    throw new Error(`No row in consumer_offsets for partition ${String(partition)} right after its insert.`)
+  return fresh
 }
 
-/**
- * Locks the partitions' marks until the end of the transaction, in their order. First statement of every batch: whoever
- * else handles one of them (a zombie, the next member, a redrive) waits here, and then sees what was done.
- */
-export async function lockMarks(
+/** Locks, in their order, those of the partitions' marks that are there and that nobody holds; waits for none. */
+export const lockFreeMarks = (
+  tx: Queryable,
+  scope: Pick<Scope, 'consumer' | 'topic'>,
+  partitions: readonly number[],
+): Promise<Map<number, Mark>> => lockRows(tx, scope, partitions, sql`skip locked`)
+
+async function lockRows(
   tx: Queryable,
   { consumer, topic }: Pick<Scope, 'consumer' | 'topic'>,
   partitions: readonly number[],
+  whereHeld: Sql = empty,
 ): Promise<Map<number, Mark>> {
-  const read = () =>
-    tx.query<Mark & { partition: number }>(sql`
-      select partition, next_offset as "nextOffset", last_event_id::text as "lastEventId",
-             (extract(epoch from clock_timestamp()) * 1000)::float8 as "nowMs"
-      from metrics.consumer_offsets
-      where consumer = ${consumer} and topic = ${topic} and partition = any (${partitions}::int[])
-      order by partition for update`)
-  let marks = await read()
-  if (marks.length < partitions.length) {
-    await tx.execute(sql`
-      insert into metrics.consumer_offsets (consumer, topic, partition, next_offset)
-      select ${consumer}, ${topic}, partition, 0 from unnest(${partitions}::int[]) as partition order by partition
-      on conflict do nothing`)
-    marks = await read()
-  }
+  const marks = await tx.query<Mark & { partition: number }>(sql`
+    select partition, next_offset as "nextOffset", last_event_id::text as "lastEventId",
+           (extract(epoch from clock_timestamp()) * 1000)::float8 as "nowMs"
+    from metrics.consumer_offsets
+    where consumer = ${consumer} and topic = ${topic} and partition = any (${partitions}::int[])
+    order by partition for update ${whereHeld}`)
   return new Map(marks.map(({ partition, ...mark }) => [partition, mark]))
-}
-
-export function markOf(marks: ReadonlyMap<number, Mark>, partition: number): Mark {
-  const mark = marks.get(partition)
-  if (!mark)
-    throw new Error(`No row in consumer_offsets for partition ${String(partition)} right after its insert.`)
-  return mark
 }
 
 /**
@@ -70,7 +71,8 @@ export async function dropMark(tx: Tx, { consumer, topic, partition }: Scope): P
     where consumer = ${consumer} and topic = ${topic} and partition = ${partition}::int and old.span > 0`)
   await tx.execute(sql`
     update metrics.consumer_offsets
-    set next_offset = 0, last_event_id = null, started_offset = null, started_end = null, starts = 0, updated_at = now()
+    set next_offset = 0, last_event_id = null, started_offset = null, started_end = null, starts = 0, updated_at = now(),
+        replaced_at = now()
     where consumer = ${consumer} and topic = ${topic} and partition = ${partition}::int`)
 }
 

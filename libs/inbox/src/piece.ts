@@ -3,7 +3,7 @@ import type { LikeEvent } from '@likewise/events'
 import { anyBlocked, park, readBlockedKeys, readResolvedOffsets } from './dead-letters.ts'
 import { decide } from './decide.ts'
 import { consumedOf } from './consumed.ts'
-import { firstOfEach, insertHandled } from './handle-once.ts'
+import { type FreshTold, freshOf, insertHandled, readHandled, tellFresh } from './handle-once.ts'
 import {
   type Failed,
   type Horizon,
@@ -13,7 +13,7 @@ import {
   judge,
   parkFailed,
 } from './judgement.ts'
-import { type Scope, lockMark, lockMarks, markOf } from './offsets.ts'
+import { type Scope, lockFreeMarks, lockMark } from './offsets.ts'
 
 export interface BatchOutcome {
   /** Events that had their effect now. */
@@ -61,42 +61,39 @@ export async function handlePiece(db: Database, options: PieceOptions): Promise<
 
 /**
  * Handles batches of several partitions of one topic in one transaction, with the same three statements. Where it is not
- * that simple, since something has to be parked, it does nothing.
+ * that simple, since something has to be parked, it does nothing. A batch whose mark somebody holds goes its own way: a
+ * redrive may hold one for minutes, and the others would wait with it.
  *
  * @returns the outcomes, in the order given.
  */
 export async function handleTogether(
   db: Database,
   pieces: readonly [PieceOptions, ...PieceOptions[]],
-): Promise<BatchOutcome[] | 'apart'> {
+): Promise<(BatchOutcome | 'apart')[]> {
   const { scope, work } = pieces[0]
+  const partitions = pieces.map((piece) => piece.scope.partition)
   return db.tx(async (tx) => {
-    const marks = await lockMarks(
-      tx,
-      scope,
-      pieces.map((piece) => piece.scope.partition),
-    )
+    const marks = await lockFreeMarks(tx, scope, partitions)
     const seen = pieces.map((piece) => {
-      const { nextOffset, nowMs } = markOf(marks, piece.scope.partition)
-      return see(piece, nextOffset, nowMs)
+      const mark = marks.get(piece.scope.partition)
+      return mark ? see(piece, mark.nextOffset, mark.nowMs) : 'apart'
     })
-    const judged = seen.flatMap((one) => one.judged)
-    if (judged.some(({ kind }) => kind === 'parked')) return 'apart'
-    const goals = seen.flatMap(({ goal }) => (goal === null ? [] : [goal]))
-    if (goals.length === 0) return seen.map(({ skipped }) => ({ ...nothing, skipped }))
-    const taken = await take(tx, scope, { events: eventsOf(judged), keys: keysOf(judged), goals })
-    if (taken === 'blocked') return 'apart'
+    const held = seen.filter((one) => one !== 'apart')
+    const judged = held.flatMap((one) => one.judged)
+    if (judged.some(({ kind }) => kind === 'parked')) return seen.map(() => 'apart')
+    const goals = held.flatMap(({ goal }) => (goal === null ? [] : [goal]))
+    const events = eventsOf(judged)
+    const taken = goals.length === 0 ? [] : await take(tx, scope, { events, keys: keysOf(judged), goals })
+    if (taken === 'blocked') return seen.map(() => 'apart')
     if (taken.length > 0) await work(tx, taken)
     const fresh = new Set(taken)
-    return seen.map((one) => {
-      const events = eventsOf(one.judged)
-      return outcomeOf(one, {
-        events,
-        parked: [],
-        handled: events.filter((event) => fresh.has(event)).length,
-      })
-    })
+    return seen.map((one) => (one === 'apart' ? one : ownOutcome(one, fresh)))
   })
+}
+
+function ownOutcome(one: Seen, fresh: ReadonlySet<LikeEvent>): BatchOutcome {
+  const events = eventsOf(one.judged)
+  return outcomeOf(one, { events, parked: [], handled: events.filter((event) => fresh.has(event)).length })
 }
 
 interface Goal {
@@ -154,7 +151,8 @@ async function takeOrPark(
   const offsets = wanted.map(({ offset }) => offset)
   const blocked = await readBlockedKeys(tx, scope, keys)
   const resolved = await readResolvedOffsets(tx, scope, offsets)
-  const { events, parked } = decide(judged, blocked, resolved)
+  const handled = await readHandled(tx, scope.consumer, eventsOf(judged))
+  const { events, parked } = decide(judged, { blocked, resolved, handled })
   const fresh = await take(tx, scope, { events, keys: [], goals })
   if (fresh === 'blocked') throw new Error('Nothing was asked to be blocked.')
   await park(tx, scope, parked)
@@ -173,7 +171,7 @@ async function take(
   { events, keys, goals }: { events: readonly LikeEvent[]; keys: readonly string[]; goals: readonly Goal[] },
 ): Promise<LikeEvent[] | 'blocked'> {
   const unblocked = sql`not (select found from blocked)`
-  const [taken] = await tx.query<{ blocked: boolean; ids: string[] | null }>(sql`
+  const [taken] = await tx.query<FreshTold & { blocked: boolean }>(sql`
     with blocked as materialized (
       select ${anyBlocked({ consumer, topic }, keys)} as found
     ), moved as (
@@ -185,8 +183,8 @@ async function take(
                   ${goals.map(({ lastEventId }) => lastEventId)}::uuid[]) as goal(partition, next_offset, last_event_id)
       where o.consumer = ${consumer} and o.topic = ${topic} and o.partition = goal.partition and ${unblocked}
     ), fresh as (${insertHandled(consumer, events.map(consumedOf), unblocked)})
-    select (select found from blocked) as blocked, (select array_agg(event_id::text) from fresh) as ids`)
-  return taken?.blocked === false ? firstOfEach(events, taken.ids) : 'blocked'
+    select (select found from blocked) as blocked, ${tellFresh(events)}`)
+  return taken?.blocked === false ? freshOf(events, taken) : 'blocked'
 }
 
 const failing =

@@ -22,3 +22,18 @@ export async function noteStart(
     set started_offset = ${from}::bigint, started_end = ${to}::bigint, starts = ${starts}::int
     where consumer = ${consumer} and topic = ${topic} and partition = ${partition}::int`)
 }
+
+/**
+ * Takes a note back: the process that wrote it has lived on, so it says nothing against the record. What others noted
+ * before, and died with, stays.
+ */
+export async function withdrawStart(
+  db: Queryable,
+  { consumer, topic, partition }: Scope,
+  { from, to, starts }: Start,
+): Promise<void> {
+  await db.execute(sql`
+    update metrics.consumer_offsets set starts = starts - 1
+    where consumer = ${consumer} and topic = ${topic} and partition = ${partition}::int
+      and started_offset = ${from}::bigint and started_end = ${to}::bigint and starts = ${starts}::int`)
+}

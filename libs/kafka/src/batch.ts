@@ -1,5 +1,6 @@
 import type { Consumer, EachBatchPayload, IHeaders, KafkaMessage } from 'kafkajs'
 import { Failure, type Logger, backoffMs, pause } from '@likewise/service'
+import type { Commits } from './commits.ts'
 
 export interface IncomingRecord {
   offset: bigint
@@ -20,6 +21,8 @@ export interface IncomingBatch {
   logEnd: bigint
   /** Aborted when this member stops. */
   stopping: AbortSignal
+  /** To be called when a part of the batch is done: a long one that gets on is then not taken for a wedged client. */
+  gotOn: () => void
 }
 
 export interface BatchWork {
@@ -30,6 +33,7 @@ export interface BatchWork {
   /** Aborted when the client is left behind with what it has in hand. */
   gone: AbortSignal
   begun: (batch: IncomingBatch) => void
+  gotOn: () => void
   /** An outage keeps the batch waiting; it comes again. */
   waits: () => void
   handled: (batch: IncomingBatch) => void
@@ -40,6 +44,7 @@ export interface Place {
   isFirst: boolean
   heartbeatIntervalMs: number
   consumer: Pick<Consumer, 'seek'>
+  commits: Commits
 }
 
 const backoff = { baseMs: 100, capMs: 5_000, random: Math.random }
@@ -47,11 +52,11 @@ const backoff = { baseMs: 100, capMs: 5_000, random: Math.random }
 /** Asked anew after each wait, which the compiler does not see. */
 const isOver = (signal: AbortSignal): boolean => signal.aborted
 
-/** Hands a batch over until it is handled, then tells the broker. Throws only what kafkajs throws, which a fresh client may mend. */
+/** Hands a batch over until it is handled, and has the broker told. Throws only what kafkajs throws, which a fresh client may mend. */
 export async function handleIncoming(
   work: BatchWork,
   payload: EachBatchPayload,
-  { isFirst, heartbeatIntervalMs, consumer }: Place,
+  { isFirst, heartbeatIntervalMs, consumer, commits }: Place,
 ): Promise<void> {
   const { fail, log, stopping } = work
   const { topic, partition } = payload.batch
@@ -59,7 +64,7 @@ export async function handleIncoming(
   for (let attempt = 1; ; attempt += 1) {
     if (stopping.aborted || !payload.isRunning() || payload.isStale()) return
     try {
-      batch ??= { ...batchOf(payload, stopping), isFirst }
+      batch ??= { ...batchOf(payload), isFirst, stopping, gotOn: work.gotOn }
       const handed = batch
       work.begun(handed)
       const beat = { everyMs: heartbeatIntervalMs, gone: work.gone }
@@ -81,9 +86,10 @@ export async function handleIncoming(
   const last = payload.batch.lastOffset()
   payload.resolveOffset(last)
   // Not consumer.commitOffsets, which does nothing, in silence, once a stop has begun: this batch is to be finished.
-  const offset = String(BigInt(last) + 1n)
-  await payload.commitOffsetsIfNecessary({ topics: [{ topic, partitions: [{ partition, offset }] }] })
+  commits.note(partition, String(BigInt(last) + 1n), (told) => payload.commitOffsetsIfNecessary(told))
+  if (isOver(stopping)) await commits.flush()
   await payload.heartbeat()
+  commits.throwFailure()
 }
 
 /** A long batch keeps the membership. That the group rebalances meanwhile is heard at the heartbeat after it. */
@@ -121,9 +127,11 @@ async function waitAlive(
   waits()
 }
 
-function batchOf({ batch }: EachBatchPayload, stopping: AbortSignal): Omit<IncomingBatch, 'isFirst'> {
+function batchOf({
+  batch,
+}: EachBatchPayload): Pick<IncomingBatch, 'topic' | 'partition' | 'records' | 'logEnd'> {
   const { topic, partition, messages, highWatermark } = batch
-  return { topic, partition, records: messages.map(recordOf), logEnd: BigInt(highWatermark), stopping }
+  return { topic, partition, records: messages.map(recordOf), logEnd: BigInt(highWatermark) }
 }
 
 function recordOf(message: KafkaMessage): IncomingRecord {
@@ -138,6 +146,11 @@ function recordOf(message: KafkaMessage): IncomingRecord {
 
 /** kafkajs takes what every object inherits (`constructor`, `toString`, …) for the first value of a repeated header. */
 function headersOf(headers: IHeaders): IncomingRecord['headers'] {
+  for (const name in headers) if (name in Object.prototype) return withoutInherited(headers)
+  return headers
+}
+
+function withoutInherited(headers: IHeaders): IncomingRecord['headers'] {
   return Object.fromEntries(
     Object.entries(headers).map(([name, value]) => {
       if (!(name in Object.prototype) || !Array.isArray(value)) return [name, value]

@@ -15,8 +15,10 @@ export {
   type TopicPlan,
   type TopicRetention,
   ensureTopics,
+  readOffsetsAt,
   readTopicEnds,
   readTopicRetention,
   removeGroups,
   removeTopics,
 } from './topics.ts'
+export { type LogReaderOptions, readLog } from './log-reader.ts'

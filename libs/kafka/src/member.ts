@@ -3,6 +3,7 @@ import type { Consumer } from 'kafkajs'
 import { type Failure, pause } from '@likewise/service'
 import { type BatchWork, handleIncoming } from './batch.ts'
 import { type KafkaOptions, buildKafka } from './client.ts'
+import { type Commits, buildCommits } from './commits.ts'
 import { kafkaFailure } from './failure.ts'
 import { type Sockets, keepSockets } from './sockets.ts'
 
@@ -61,22 +62,27 @@ export function runMember(
   const gone = new AbortController()
   const letGo = once(gone.signal, 'abort').then(() => undefined)
   const hands = countHands()
+  const commits = buildCommits(options.topic)
   let left = false
   let joining = false
-  const here = <A extends unknown[]>(tell: (...args: A) => void) => {
-    return (...args: A): void => {
-      if (!left) tell(...args)
-    }
-  }
-  const told: BatchWork = { ...work, gone: gone.signal, waits: here(work.waits) }
-  told.begun = here(work.begun)
-  told.handled = here(work.handled)
-  const isFirst = listen(consumer, options.topic, {
+  const here = silentOnce(() => left)
+  const [waits, begun, gotOn, handled] = [
+    here(work.waits),
+    here(work.begun),
+    here(work.gotOn),
+    here(work.handled),
+  ]
+  const told: BatchWork = { ...work, gone: gone.signal, waits, begun, gotOn, handled }
+  const heard = {
     joined: here(events.joined),
     rebalances: here(events.rebalances),
     beats: here(events.beats),
-    passed: here(events.passed),
-  })
+  }
+  const isFirst = listen(
+    consumer,
+    { topic: options.topic, commits },
+    { ...heard, passed: here(events.passed) },
+  )
   consumer.on(consumer.events.CRASH, ({ payload }) => {
     end(payload.error)
   })
@@ -96,7 +102,7 @@ export function runMember(
       partitionsConsumedConcurrently: options.partitionsAtOnceMax,
       // What hangs is left behind: while a batch is in hand, kafkajs does not leave the group.
       eachBatch: (payload) => {
-        const place = { isFirst: isFirst(payload.batch.partition), heartbeatIntervalMs, consumer }
+        const place = { isFirst: isFirst(payload.batch.partition), heartbeatIntervalMs, consumer, commits }
         return hands.hold(() => Promise.race([letGo, handleIncoming(told, payload, place)]))
       },
     })
@@ -113,6 +119,8 @@ export function runMember(
     if (isStop && joining) await Promise.race([begun.catch(() => undefined), pause(leaveMs)])
     left = !isStop
     if (left) gone.abort()
+    if (left) commits.forget()
+    else await atMost(leaveMs, commits.flush())
     await (isStop ? leave(consumer, leaveMs, hands.empty()) : leave(consumer, leaveStuckMs))
     left = true
     sockets.destroy()
@@ -122,11 +130,26 @@ export function runMember(
   return { ended: run(), abandon: end }
 }
 
+const silentOnce =
+  (isOver: () => boolean) =>
+  <A extends unknown[]>(tell: (...args: A) => void) =>
+  (...args: A): void => {
+    if (!isOver()) tell(...args)
+  }
+
 /** Finishes what is in hand. Of a client that crashed or is wedged it is nobody's any more: the database decides. */
 async function leave(consumer: Consumer, limitMs: number, handsEmpty = Promise.resolve()): Promise<void> {
+  await atMost(
+    limitMs,
+    consumer.disconnect().catch(() => undefined),
+    handsEmpty,
+  )
+}
+
+/** Waits for `work`, and no longer than so long after `since`. */
+async function atMost(limitMs: number, work: Promise<void>, since = Promise.resolve()): Promise<void> {
   const done = new AbortController()
-  const bye = consumer.disconnect().catch(() => undefined)
-  await Promise.race([bye, handsEmpty.then(() => pause(limitMs, done.signal))])
+  await Promise.race([work, since.then(() => pause(limitMs, done.signal))])
   done.abort()
 }
 
@@ -150,14 +173,20 @@ function buildMember(options: MemberOptions, sockets: Sockets): Consumer {
 }
 
 /** @returns whether a batch of a partition is the first one since it was assigned; once for each. */
-function listen(consumer: Consumer, topic: string, events: MemberEvents): (partition: number) => boolean {
+function listen(
+  consumer: Consumer,
+  { topic, commits }: { topic: string; commits: Commits },
+  events: MemberEvents,
+): (partition: number) => boolean {
   let unread = new Set<number>()
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
     const partitions = payload.memberAssignment[topic] ?? []
     unread = new Set(partitions)
+    commits.forget()
     events.joined(partitions)
   })
   consumer.on(consumer.events.REBALANCING, () => {
+    void commits.flush() // goes out before the request to join, while the generation still counts
     events.rebalances()
   })
   consumer.on(consumer.events.HEARTBEAT, () => {

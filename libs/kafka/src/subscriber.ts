@@ -18,7 +18,8 @@ export interface SubscriberOptions extends KafkaOptions {
    * Handles a batch completely (its effects are committed when it resolves). A retryable Failure is an outage: the
    * same batch comes again after a pause, the membership is kept. Any other error is a bug and goes to `fail`, but for
    * one after `stopping`. Where it resolves to an offset, the batch is given back and reading goes on from there (from
-   * the beginning, where the log has no such offset): nothing is told to the broker.
+   * the beginning, where the log has no such offset): nothing is told to the broker. One that may take as long as
+   * `watchdogMs` calls `gotOn` now and then.
    */
   onBatch: (batch: IncomingBatch) => Promise<bigint | undefined>
   /** A client that says nothing for so long, while Kafka answers, is replaced; see watchdog.ts. */
@@ -143,6 +144,7 @@ function listen(
       log: options.log,
       stopping,
       begun: ({ partition, records }) => progress.begun(partition, records[0]?.timeMs ?? Date.now()),
+      gotOn: () => supervisor.handled(),
       waits: () => supervisor.waits(),
       handled({ partition, records, logEnd }) {
         const last = records.at(-1)

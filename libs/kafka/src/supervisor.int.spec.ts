@@ -125,6 +125,22 @@ describe('a client that is wedged', () => {
     expect(failures).toHaveLength(1)
   })
 
+  it('is not what a batch is taken for that lasts longer than the watchdog has patience, and says that it gets on', async () => {
+    await send(numbered(0, 10, 1))
+    let tries = 0
+    const member = join(async ({ gotOn }) => {
+      tries += 1
+      for (let part = 0; part < 20; part += 1) {
+        await pause(300)
+        gotOn()
+      }
+    })
+    await until('it was handled and committed', async () => (await committed()).get(1) === 10)
+    expect(tries).toBe(1)
+    expect(await told('likewise_inbox_client_restarts_total{reason="watchdog"}')).toBeUndefined()
+    expect([member.fault(), failures]).toEqual([null, []])
+  })
+
   it('is left behind with a batch that never ends: the batch comes again', async () => {
     await send(numbered(0, 10, 1))
     const got: number[] = []

@@ -1,4 +1,5 @@
 import { type AddressInfo, type Server, type Socket, connect, createServer } from 'node:net'
+import { type KafkaOptions, buildKafka } from './client.ts'
 
 /** A way to a broker that can be cut. */
 export interface Link {
@@ -109,4 +110,20 @@ function readdressed(
   }) as [Buffer, Buffer]
   for (let at = bytes.indexOf(from); at >= 0; at = bytes.indexOf(from, at)) to.copy(bytes, at)
   return bytes
+}
+
+/** Takes the records before these offsets away, as retention does. */
+export async function cutLog(
+  options: KafkaOptions,
+  topic: string,
+  partitions: readonly { partition: number; offset: string }[],
+): Promise<void> {
+  const admin = buildKafka(options).admin()
+  await admin.connect()
+  try {
+    await admin.fetchTopicMetadata({ topics: [topic] }) // this client cuts no topic that it has not heard of
+    await admin.deleteTopicRecords({ topic, partitions: [...partitions] })
+  } finally {
+    await admin.disconnect()
+  }
 }

@@ -101,6 +101,18 @@ export async function readTopicEnds(
   })
 }
 
+/** The offset of the first record that came at that time or later; of each partition, its end where there is none. */
+export async function readOffsetsAt(
+  options: KafkaOptions,
+  topic: string,
+  timeMs: number,
+): Promise<Map<number, bigint>> {
+  return withAdmin(options, async (admin) => {
+    const offsets = await admin.fetchTopicOffsetsByTimestamp(topic, timeMs)
+    return new Map(offsets.map(({ partition, offset }) => [partition, BigInt(offset)]))
+  })
+}
+
 // Kafka's number for a topic among its resources. kafkajs has an enum for it that Node cannot import by its name, but jest
 // can.
 // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment

@@ -5,7 +5,7 @@ export type Verdict = 'fine' | 'not ready' | 'restart' | 'exit'
 export interface Signs {
   /** It joined, sent a heartbeat, or said what keeps it from that. */
   memberMs: number
-  /** A batch was handled or told of an outage, or nothing was waiting. */
+  /** A batch or a part of one was handled, or told of an outage, or nothing was waiting. */
   progressMs: number
   /** Clients that replaced a silent one since the last progress. */
   restarts: number

@@ -24,6 +24,7 @@ export {
   type App,
   type RunningService,
   type ServicePlan,
+  nodeFlags,
   startService,
   stopService,
   workspaceRoot,

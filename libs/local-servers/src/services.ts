@@ -21,7 +21,7 @@ export const portVariables = {
 // 8 MB, an old generation that may grow by half between collections, and one arena (MALLOC_ARENA_MAX=1, below) it takes
 // 140; 2 MB instead of 8 saved 10 MB and cost 1.2 times the CPU time, since kafkajs makes ten buffers for a record.
 // kafkajs 2.2.4 sets a negative timer at every connect, of which Node >= 24 warns (tulios/kafkajs#1751).
-const nodeFlags = [
+export const nodeFlags = [
   '--max-semi-space-size=8',
   '--heap-growing-percent=50',
   '--disable-warning=TimeoutNegativeWarning',

@@ -1,4 +1,4 @@
-import { type Tx, sql } from '@likewise/database'
+import { type Tx, arrayOf, sql } from '@likewise/database'
 import type { LikeEvent } from '@likewise/events'
 import { deltasOf } from './deltas.ts'
 
@@ -13,8 +13,10 @@ export async function applyToProductMetrics(tx: Tx, events: readonly LikeEvent[]
   await tx.execute(sql`
     with changed as materialized (
       select product_id, to_timestamp(minute * 60) as bucket_start, added, removed
-      from unnest(${deltas.map((d) => d.productId)}::bigint[], ${deltas.map((d) => d.minute)}::bigint[],
-                  ${deltas.map((d) => d.added)}::bigint[], ${deltas.map((d) => d.removed)}::bigint[])
+      from unnest(${arrayOf(deltas.map((d) => d.productId))}::bigint[],
+                  ${arrayOf(deltas.map((d) => d.minute))}::bigint[],
+                  ${arrayOf(deltas.map((d) => d.added))}::bigint[],
+                  ${arrayOf(deltas.map((d) => d.removed))}::bigint[])
         as delta(product_id, minute, added, removed)
     ), counted as (
       insert into metrics.product_metrics as m (product_id, like_count, updated_at)

@@ -5,3 +5,6 @@ export { type ProductMetrics, type ProductState, readProductMetrics, readStates 
 export { type Resolution, type Step } from './resolution.ts'
 export { keepRolledUp, minutesKeptHoursMin, rollUp } from './roll-up.ts'
 export { type Trending, type TrendingWindow, readTrending } from './trending.ts'
+export { type BucketDifference, type CountDifference, type Differences } from './differences.ts'
+export { type ModelSize, readModelSizes, saveModel } from './model-snapshot.ts'
+export { type Kept, buildShadow } from './shadow.ts'

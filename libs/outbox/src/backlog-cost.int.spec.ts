@@ -19,7 +19,7 @@ let held: Lease[]
 beforeEach(async () => {
   test = await freshDatabase('backlog_cost')
   const { leases } = await renewLeases(test.db, owner, 600_000)
-  held = await takeLeases(test.db, owner, leases, 600_000)
+  held = await takeLeases(test.db, owner, leases)
 })
 afterEach(() => test.drop())
 
@@ -103,6 +103,33 @@ describe('a step of a cursor', () => {
     await reader.rollback()
     expect(stepping.blocksTouched()).toBeGreaterThan(0)
     expect(stepping.blocksTouched()).toBeLessThan(200)
+  })
+})
+
+describe('a poll, a step and a renewal', () => {
+  const renewals = 300
+
+  it('cost what they cost at the start, also where an old snapshot keeps what 300 renewals have replaced', async () => {
+    const reader = await openTx(test.db)
+    await reader.tx.execute(sql`insert into catalog.likes (user_id, product_id) values (1, 1)`) // has an xid now
+    const blocks = async () => {
+      await write(1)
+      const [polling, stepping, renewing] = [explained(test.db), explained(test.db), explained(test.db)]
+      const [window] = await nextWindows(polling, owner, held)
+      const { epoch } = held.find((lease) => lease.shard === shard)!
+      await settle(stepping, { owner, epoch }, window!, { afterSeq: window!.lastSeq })
+      await renewLeases(renewing, owner, 600_000)
+      return [polling, stepping, renewing].map((each) => each.blocksTouched())
+    }
+    await blocks() // reads the catalogs
+    const before = await blocks()
+    for (let i = 0; i < renewals; i += 1) await renewLeases(test.db, owner, 600_000)
+    const after = await blocks()
+    await reader.rollback()
+    for (const [i, now] of after.entries()) {
+      expect(now).toBeGreaterThan(0)
+      expect(now - before[i]!).toBeLessThan(30)
+    }
   })
 })
 

@@ -17,7 +17,7 @@ let epoch: bigint
 beforeEach(async () => {
   test = await freshDatabase('backlog')
   const { leases } = await renewLeases(test.db, owner, 600_000)
-  epoch = (await takeLeases(test.db, owner, [leases[shard]!], 600_000))[0]!.epoch
+  epoch = (await takeLeases(test.db, owner, [leases[shard]!]))[0]!.epoch
 })
 afterEach(() => test.drop())
 
@@ -94,7 +94,7 @@ describe('the backlog', () => {
   })
 
   it('names nobody as owner of a shard whose lease ran out', async () => {
-    await test.db.execute(sql`update catalog.outbox_leases set lease_until = now() where owner is not null`)
+    await test.db.execute(sql`update catalog.outbox_relays set seen_until = now()`)
     expect(await ofShard()).toMatchObject({ owner: null, epoch })
   })
 })

@@ -1,5 +1,6 @@
 import { type Queryable, sql } from '@likewise/database'
 import { lateRows, newestCursors } from './cursors.ts'
+import { isAlive } from './lease.ts'
 
 export interface ShardBacklog {
   shard: number
@@ -22,9 +23,10 @@ export async function readBacklog(db: Queryable): Promise<ShardBacklog[]> {
     select lease.shard::int as shard, waiting.pending, cursor.n as "window", cursor.after_seq as "afterSeq",
            cursor.last_seq as "lastSeq", cursor.attempts, cursor.last_error as "lastError",
            (extract(epoch from clock_timestamp() - waiting.oldest) * 1000)::float8 as "oldestAgeMs",
-           case when lease.lease_until > now() then lease.owner::text end as owner, lease.epoch
+           relay.owner::text as owner, lease.epoch
     from catalog.outbox_leases as lease
     join ${newestCursors} as cursor on cursor.shard = lease.shard
+    left join catalog.outbox_relays as relay on relay.owner = lease.owner and ${isAlive(sql`relay`)}
     cross join lateral (
       select count(*) as pending, min(created_at) as oldest
       from (

@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { sql } from '@likewise/database'
-import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
+import { type TestDatabase, freshDatabase, openTx } from '@likewise/database/testing'
 import { pause } from '@likewise/service'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import { type Lease, leaveRelays, releaseLeases, renewLeases, takeLeases } from './lease.ts'
+import { purgeRing } from './purge.ts'
+import { until } from './testing.ts'
 
 const minuteMs = 60_000
 const [one, two] = [randomUUID(), randomUUID()]
@@ -14,9 +16,7 @@ beforeAll(async () => {
 })
 afterAll(() => test.drop())
 beforeEach(async () => {
-  await test.db.execute(
-    sql`update catalog.outbox_leases set owner = null, epoch = 0, lease_until = '-infinity'`,
-  )
+  await test.db.execute(sql`update catalog.outbox_leases set owner = null, epoch = 0`)
   await test.db.execute(sql`delete from catalog.outbox_relays`)
 })
 
@@ -29,15 +29,30 @@ async function free(owner: string, leaseMs = minuteMs): Promise<Lease[]> {
 
 /** Takes every free lease for `owner`. */
 async function takeAll(owner: string, leaseMs = minuteMs): Promise<Lease[]> {
-  return takeLeases(test.db, owner, await free(owner, leaseMs), leaseMs)
+  return takeLeases(test.db, owner, await free(owner, leaseMs))
 }
 
 async function leaseOf(shard: number): Promise<{ owner: string | null; epoch: bigint; leftMs: number }> {
   const [row] = await test.db.query<{ owner: string | null; epoch: bigint; leftMs: number }>(sql`
     select owner::text as owner, epoch,
-           (extract(epoch from greatest(lease_until, '1970-01-01') - now()) * 1000)::float8 as "leftMs"
-    from catalog.outbox_leases where shard = ${shard}::smallint`)
+           (extract(epoch from greatest(seen_until, '1970-01-01') - now()) * 1000)::float8 as "leftMs"
+    from catalog.outbox_leases left join catalog.outbox_relays using (owner) where shard = ${shard}::smallint`)
   return row!
+}
+
+const untilOneWaits = () =>
+  until('a statement waits for the other', async () => {
+    const [row] = await test.db.query<{ waiting: bigint }>(sql`
+      select count(*) as waiting from pg_stat_activity
+      where datname = current_database() and wait_event_type = 'Lock'`)
+    return row?.waiting === 1n
+  })
+
+/** As if `owner` had said so, from now on. */
+async function seenUntil(owner: string, away: string): Promise<void> {
+  await test.db.execute(
+    sql`update catalog.outbox_relays set seen_until = now() + ${away}::interval where owner = ${owner}::uuid`,
+  )
 }
 
 describe('taking leases', () => {
@@ -51,8 +66,8 @@ describe('taking leases', () => {
   it('lets one of two relays that want the same shard have it', async () => {
     const wanted = await free(one)
     const [byOne, byTwo] = await Promise.all([
-      takeLeases(test.db, one, wanted, minuteMs),
-      takeLeases(test.db, two, wanted, minuteMs),
+      takeLeases(test.db, one, wanted),
+      takeLeases(test.db, two, wanted),
     ])
     expect(shardsOf([...byOne, ...byTwo])).toEqual(shardsOf(wanted))
   })
@@ -61,9 +76,9 @@ describe('taking leases', () => {
     const stale = await free(two)
     await takeAll(one)
     expect(await free(two)).toEqual([])
-    expect(await takeLeases(test.db, two, stale, minuteMs)).toEqual([])
+    expect(await takeLeases(test.db, two, stale)).toEqual([])
     const holding = stale.map((lease) => ({ ...lease, epoch: 1n }))
-    expect(await takeLeases(test.db, two, holding, minuteMs)).toEqual([])
+    expect(await takeLeases(test.db, two, holding)).toEqual([])
     expect((await leaseOf(3)).owner).toBe(one)
   })
 
@@ -78,11 +93,12 @@ describe('taking leases', () => {
   })
 
   it('takes a lease that lies so far in the future that a clock must have been wrong', async () => {
+    const three = randomUUID()
+    const wanted = await free(three)
+    await takeLeases(test.db, three, wanted.filter(({ shard }) => shard === 4)) // prettier-ignore
     await takeAll(one)
-    await test.db.execute(sql`update catalog.outbox_leases set lease_until = 'infinity' where shard = 4`)
-    await test.db.execute(
-      sql`update catalog.outbox_leases set lease_until = now() + interval '9 min' where shard = 5`,
-    )
+    await seenUntil(three, 'infinity')
+    await seenUntil(one, '9 min')
     const taken = await takeAll(two)
     expect(taken).toEqual([{ shard: 4, owner: two, epoch: 2n, free: false }])
   })
@@ -91,8 +107,56 @@ describe('taking leases', () => {
     const stale = await free(two)
     await takeAll(one)
     await releaseLeases(test.db, one, [7])
-    expect(await takeLeases(test.db, two, stale, minuteMs)).toEqual([])
+    expect(await takeLeases(test.db, two, stale)).toEqual([])
     expect((await leaseOf(7)).owner).toBeNull()
+  })
+})
+
+describe('a relay that renews at the moment another takes its shards over', () => {
+  const heldBy = (owner: string, leases: readonly Lease[]) =>
+    shardsOf(leases.filter((lease) => lease.owner === owner && !lease.free))
+
+  it('keeps them where it was first', async () => {
+    await takeAll(one, 0)
+    const wanted = await free(two)
+    const renewing = await openTx(test.db)
+    const renewed = await renewLeases(renewing.tx, one, minuteMs)
+    expect(heldBy(one, renewed.leases)).toHaveLength(12)
+    const taking = takeLeases(test.db, two, wanted)
+    await untilOneWaits()
+    await renewing.commit()
+    expect(await taking).toEqual([])
+    expect(await leaseOf(0)).toMatchObject({ owner: one, epoch: 1n })
+  })
+
+  it.each(['had run out', 'had no row any more'])(
+    'holds none of them where it was second and %s',
+    async (how) => {
+      await takeAll(one, 0)
+      const wanted = await free(two)
+      if (how === 'had no row any more') await leaveRelays(test.db, one)
+      const takeover = await openTx(test.db)
+      expect(await takeLeases(takeover.tx, two, wanted)).toHaveLength(12)
+      const renewing = renewLeases(test.db, one, minuteMs)
+      await untilOneWaits()
+      await takeover.commit()
+      const { leases } = await renewing
+      expect(heldBy(one, leases)).toEqual([])
+      expect(await leaseOf(0)).toMatchObject({ owner: two, epoch: 2n })
+    },
+  )
+
+  it('keeps them where it was first and had no row any more', async () => {
+    await takeAll(one, 0)
+    const wanted = await free(two)
+    await leaveRelays(test.db, one)
+    const renewing = await openTx(test.db)
+    const renewed = await renewLeases(renewing.tx, one, minuteMs)
+    expect(heldBy(one, renewed.leases)).toHaveLength(12)
+    const taking = takeLeases(test.db, two, wanted)
+    await untilOneWaits()
+    await renewing.commit()
+    expect(await taking).toEqual([])
   })
 })
 
@@ -147,12 +211,12 @@ describe('who is alive', () => {
     expect((await renewLeases(test.db, one, minuteMs)).relays).toEqual([one])
   })
 
-  it('removes the rows of relays that have been gone for an hour', async () => {
+  it('removes the rows of relays that have been gone for an hour, with the purge', async () => {
     const old = randomUUID()
     await renewLeases(test.db, old, minuteMs)
-    await test.db.execute(sql`
-      update catalog.outbox_relays set seen_until = now() - interval '61 min' where owner = ${old}::uuid`)
+    await seenUntil(old, '-61 min')
     await renewLeases(test.db, one, minuteMs)
+    await purgeRing(test.db, { retentionDays: 7, actor: 'test' })
     const rows = await test.db.query<{ owner: string }>(
       sql`select owner::text as owner from catalog.outbox_relays`,
     )

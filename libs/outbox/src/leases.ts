@@ -46,7 +46,7 @@ export function buildLeases({ db, owner, leaseMs, log, telemetry, fail }: Leases
     const table = seen === null ? noLeases : await renewLeases(db, owner, leaseMs)
     mode = seen ?? mode
     const { take, giveBack } = decideShare(owner, table, mode === 'poll' ? 'share' : reads ? 'all' : 'none')
-    const taken = await takeLeases(db, owner, take, leaseMs)
+    const taken = await takeLeases(db, owner, take)
     const mine = table.leases.filter((l) => l.owner === owner && !l.free && !givenBack.has(l.shard))
     const now = new Map([...mine, ...taken].map(({ shard, epoch }) => [shard, { shard, epoch, deadlineMs }]))
     tellChange(log, { held, now, taken, relays: table.relays.length })

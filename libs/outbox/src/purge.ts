@@ -2,6 +2,7 @@ import { type Database, type Queryable, raw, sql } from '@likewise/database'
 import { Failure, type Logger, type Telemetry, pause, repeat } from '@likewise/service'
 import { audit } from './audit.ts'
 import { newestCursors, trimCursors } from './cursors.ts'
+import { forgetRelays } from './lease.ts'
 
 /** The ring of catalog.outbox_events: a slot is the rows of one day, and is used again after so many. */
 export const ringDays = 10
@@ -35,7 +36,8 @@ export interface PurgedSlot {
 /**
  * Empties the ring's slots that are older than the retention and published by every shard. A slot that is not, stays:
  * the ring then only grows. Where somebody uses a slot it waits 50 ms for its lock at a time, and tries again later.
- * What was parked and is resolved goes after its events, and with it what is left over of the cursors' logs.
+ * What was parked and is resolved goes after its events, and with it what is left over of the cursors' logs, and
+ * relays that are long gone.
  */
 export async function purgeRing(db: Database, options: PurgeOptions): Promise<PurgedSlot[]> {
   const { stopping = new AbortController().signal, onBusy = () => undefined } = options
@@ -54,6 +56,7 @@ export async function purgeRing(db: Database, options: PurgeOptions): Promise<Pu
   }
   await trimParked(db, options.actor, stopping)
   await trimCursors(db)
+  await forgetRelays(db)
   return purged
 }
 

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { sql } from '@likewise/database'
 import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
 import { shardOf } from '@likewise/events'
@@ -13,6 +12,7 @@ import {
   unpublished,
   until,
   write,
+  stealShards,
 } from './testing.ts'
 
 const brokerAway = () => new Failure('BROKER_UNAVAILABLE', 'Kafka does not take records: nobody listens.')
@@ -32,7 +32,8 @@ afterEach(async () => {
 
 describe('a relay whose lease was stolen', () => {
   it('settles nothing, and counts the write that was fenced off', async () => {
-    const [thief, shard] = [randomUUID(), shardOf('100')]
+    const shard = shardOf('100')
+    let thief = ''
     const cursor = () =>
       test.db
         .query(sql`select n, after_seq, owner::text from catalog.outbox_cursors where shard = ${shard}::smallint
@@ -43,8 +44,7 @@ describe('a relay whose lease was stolen', () => {
       limits: { leaseMs: 3_000 },
       publish: async () => {
         if (stolen) return
-        await test.db.execute(sql`
-        update catalog.outbox_leases set owner = ${thief}::uuid, epoch = epoch + 1, lease_until = now() + interval '20 s'`)
+        thief = await stealShards(test.db, { aliveMs: 20_000 })
         before = await cursor()
         stolen = true
       },
@@ -72,8 +72,7 @@ describe('a relay whose lease was stolen', () => {
     const relay = relays.start({
       limits: { leaseMs: 3_000 },
       publish: async () => {
-        await test.db.execute(sql`
-        update catalog.outbox_leases set owner = ${randomUUID()}::uuid, epoch = epoch + 1, lease_until = now() + interval '20 s'`)
+        await stealShards(test.db, { aliveMs: 20_000 })
         throw brokerAway()
       },
     })

@@ -109,8 +109,9 @@ async function withinTwoLeases(
 /** Whether all shards are held, by these relays only, each by its fair share. */
 async function isFair(among: readonly TestRelay[]): Promise<boolean> {
   const rows = await test.db.query<{ owner: string; shards: number }>(sql`
-    select owner::text as owner, count(*)::int as shards from catalog.outbox_leases
-    where owner is not null and lease_until > clock_timestamp() group by owner`)
+    select owner::text as owner, count(*)::int as shards
+    from catalog.outbox_leases join catalog.outbox_relays using (owner)
+    where seen_until > clock_timestamp() group by owner`)
   const held = among.map(({ owner }) => rows.find((row) => row.owner === owner)?.shards ?? 0)
   const total = held.reduce((sum, shards) => sum + shards, 0)
   return total === 12 && Math.max(...held) - Math.min(...held) <= 1

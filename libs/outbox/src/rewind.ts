@@ -73,7 +73,7 @@ async function rewind(
       // Whoever holds a shard holds it no longer: its next step fails, and it reads the cursor that is written here.
       await tx.execute(sql`
         with all_leases as (select shard from catalog.outbox_leases order by shard for update)
-        update catalog.outbox_leases as lease set owner = null, epoch = epoch + 1, lease_until = '-infinity'
+        update catalog.outbox_leases as lease set owner = null, epoch = epoch + 1
         from all_leases where all_leases.shard = lease.shard`)
       await setCursors(tx, shards)
       // A shard without such rows: its cursor must fit the cluster too.

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { type Database, type Queryable, type Sql, sql } from '@likewise/database'
 import { type Telemetry, buildLogger, buildTelemetry, pause } from '@likewise/service'
 import { enqueue } from './enqueue.ts'
@@ -102,9 +103,25 @@ export async function takeAllShards(
   owner: string,
   leaseMs = 600_000,
 ): Promise<{ shard: number; epoch: bigint }[]> {
-  await db.execute(sql`update catalog.outbox_leases set owner = null, lease_until = '-infinity'`)
+  await db.execute(sql`update catalog.outbox_leases set owner = null`)
   const { leases } = await renewLeases(db, owner, leaseMs)
-  return takeLeases(db, owner, leases, leaseMs)
+  return takeLeases(db, owner, leases)
+}
+
+/** Another relay, alive for so long, takes shards as if their lease had run out. @returns its owner */
+export async function stealShards(
+  db: Queryable,
+  { aliveMs, shards = allShards }: { aliveMs: number; shards?: readonly number[] },
+): Promise<string> {
+  const thief = randomUUID()
+  await db.execute(sql`
+    with thief as (
+      insert into catalog.outbox_relays (owner, seen_until)
+      values (${thief}::uuid, now() + ${aliveMs} * interval '1 ms') returning owner
+    )
+    update catalog.outbox_leases set owner = thief.owner, epoch = epoch + 1
+    from thief where shard = any (${shards}::smallint[])`)
+  return thief
 }
 
 /** The same database, but `around` stands between the relay and each of its statements. */

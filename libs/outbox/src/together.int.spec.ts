@@ -17,6 +17,7 @@ import {
   until,
   write,
   writeTogether,
+  stealShards,
 } from './testing.ts'
 import { nextWindows } from './window.ts'
 
@@ -106,9 +107,7 @@ describe('small windows of several shards', () => {
     const relay = await startIdle(async () => {
       if (stolen) return
       stolen = true
-      await test.db.execute(sql`
-        update catalog.outbox_leases set owner = ${randomUUID()}::uuid, epoch = epoch + 1, lease_until = now()
-        where shard = ${shardOf(keys[0]!)}::smallint`)
+      await stealShards(test.db, { aliveMs: 0, shards: [shardOf(keys[0]!)] })
     })
     await writeTogether(test.db, names, byNumber)
     await allPublished(test.db)

@@ -25,11 +25,16 @@ export const failures = {
   CONSUMER_STUCK: { retryable: false, httpStatus: 500, title: 'Consumer stuck' },
   /** What is asked for does not fit what is there. */
   CONFLICT: { retryable: false, httpStatus: 409, title: 'Conflict' },
+  /** An Idempotency-Key that stands for another request, or for one that is not finished. */
+  IDEMPOTENCY_KEY_REUSED: { retryable: false, httpStatus: 422, title: 'Idempotency key reused' },
+  IDEMPOTENCY_KEY_IN_FLIGHT: { retryable: true, httpStatus: 409, title: 'Idempotency key in flight' },
   NOT_FOUND: { retryable: false, httpStatus: 404, title: 'Not found' },
   BODY_INVALID: { retryable: false, httpStatus: 400, title: 'Body invalid' },
   PARAMS_INVALID: { retryable: false, httpStatus: 400, title: 'Parameters invalid' },
   MEDIA_TYPE_UNSUPPORTED: { retryable: false, httpStatus: 415, title: 'Media type unsupported' },
   BODY_TOO_LARGE: { retryable: false, httpStatus: 413, title: 'Body too large' },
+  /** Shed, before anything was done with it. */
+  OVERLOADED: { retryable: true, httpStatus: 503, title: 'Overloaded' },
   /** As many streams are open as one process takes. */
   TOO_MANY_STREAMS: { retryable: true, httpStatus: 503, title: 'Too many streams' },
   MISSING_TOOL: { retryable: false, httpStatus: 500, title: 'Tool missing' },

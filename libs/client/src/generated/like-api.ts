@@ -24,12 +24,33 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** Whether a user likes a product, from the write side: read your own write */
+        get: operations["readLike"];
         /** Like a product, named by the path */
         put: operations["putLike"];
         post?: never;
         /** Take a like back */
         delete: operations["removeLike"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/likes/batch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Up to 500 likes, each answered for by itself
+         * @description The body may have 64 KB. A 503 means that nothing was done, or that it is not known of any.
+         */
+        post: operations["addLikes"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -74,6 +95,8 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description The same request with the same key within 24 hours has the same answer, and one effect. */
+                "idempotency-key"?: string;
                 /**
                  * @description W3C Trace Context: the caller's trace, which goes on with the event. Left out where it is none.
                  * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
@@ -106,20 +129,12 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It was liked already; nothing was written. */
+            /** @description It was liked already: nothing was written. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "userId": 1,
-                     *       "productId": 100,
-                     *       "liked": true,
-                     *       "changed": false
-                     *     }
-                     */
                     "application/json": {
                         /**
                          * @description The user.
@@ -144,14 +159,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "userId": 1,
-                     *       "productId": 100,
-                     *       "liked": true,
-                     *       "changed": true
-                     *     }
-                     */
                     "application/json": {
                         /**
                          * @description The user.
@@ -170,7 +177,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description Body invalid */
+            /** @description Parameters invalid · Body invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -180,7 +187,21 @@ export interface operations {
                         /** @constant */
                         status?: 400;
                         /** @enum {unknown} */
-                        type?: "urn:likewise:problem:body-invalid";
+                        type?: "urn:likewise:problem:params-invalid" | "urn:likewise:problem:body-invalid";
+                    };
+                };
+            };
+            /** @description Idempotency key in flight */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 409;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:idempotency-key-in-flight";
                     };
                 };
             };
@@ -209,6 +230,121 @@ export interface operations {
                         status?: 415;
                         /** @enum {unknown} */
                         type?: "urn:likewise:problem:media-type-unsupported";
+                    };
+                };
+            };
+            /** @description Idempotency key reused */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 422;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:idempotency-key-reused";
+                    };
+                };
+            };
+            /** @description Internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 500;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:internal-error";
+                    };
+                };
+            };
+            /** @description Overloaded · Database unavailable · Database busy · Timed out */
+            503: {
+                headers: {
+                    /** @description Seconds to wait before the request is sent again. */
+                    "retry-after"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 503;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:overloaded" | "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
+                    };
+                };
+            };
+        };
+    };
+    readLike: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The product.
+                 * @example 100
+                 */
+                productId: number;
+                /**
+                 * @description The user.
+                 * @example 1
+                 */
+                userId: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Whether the like is there now. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description The user.
+                         * @example 1
+                         */
+                        userId: number;
+                        /**
+                         * @description The product.
+                         * @example 100
+                         */
+                        productId: number;
+                        liked: boolean;
+                    };
+                };
+            };
+            /** @description Parameters invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 400;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:params-invalid";
+                    };
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 404;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:not-found";
                     };
                 };
             };
@@ -270,20 +406,12 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It was liked already; nothing was written. */
+            /** @description It was liked already: nothing was written. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "userId": 1,
-                     *       "productId": 100,
-                     *       "liked": true,
-                     *       "changed": false
-                     *     }
-                     */
                     "application/json": {
                         /**
                          * @description The user.
@@ -308,14 +436,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "userId": 1,
-                     *       "productId": 100,
-                     *       "liked": true,
-                     *       "changed": true
-                     *     }
-                     */
                     "application/json": {
                         /**
                          * @description The user.
@@ -404,7 +524,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description Database unavailable · Database busy · Timed out */
+            /** @description Overloaded · Database unavailable · Database busy · Timed out */
             503: {
                 headers: {
                     /** @description Seconds to wait before the request is sent again. */
@@ -416,7 +536,7 @@ export interface operations {
                         /** @constant */
                         status?: 503;
                         /** @enum {unknown} */
-                        type?: "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
+                        type?: "urn:likewise:problem:overloaded" | "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
                     };
                 };
             };
@@ -454,14 +574,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "userId": 1,
-                     *       "productId": 100,
-                     *       "liked": false,
-                     *       "changed": true
-                     *     }
-                     */
                     "application/json": {
                         /**
                          * @description The user.
@@ -550,7 +662,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description Database unavailable · Database busy · Timed out */
+            /** @description Overloaded · Database unavailable · Database busy · Timed out */
             503: {
                 headers: {
                     /** @description Seconds to wait before the request is sent again. */
@@ -562,7 +674,157 @@ export interface operations {
                         /** @constant */
                         status?: 503;
                         /** @enum {unknown} */
-                        type?: "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
+                        type?: "urn:likewise:problem:overloaded" | "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
+                    };
+                };
+            };
+        };
+    };
+    addLikes: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description W3C Trace Context: the caller's trace, which goes on with the event. Left out where it is none.
+                 * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
+                 */
+                traceparent?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "items": [
+                 *         {
+                 *           "userId": 1,
+                 *           "productId": 100
+                 *         },
+                 *         {
+                 *           "userId": 2,
+                 *           "productId": 100
+                 *         }
+                 *       ]
+                 *     }
+                 */
+                "application/json": {
+                    items: {
+                        /**
+                         * @description The user.
+                         * @example 1
+                         */
+                        userId: number;
+                        /**
+                         * @description The product.
+                         * @example 100
+                         */
+                        productId: number;
+                    }[];
+                };
+            };
+        };
+        responses: {
+            /** @description What became of each like, in the order sent. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        items: {
+                            /**
+                             * @description The user.
+                             * @example 1
+                             */
+                            userId: number;
+                            /**
+                             * @description The product.
+                             * @example 100
+                             */
+                            productId: number;
+                            /** @description As the answer to this like alone: 201, 200, or 503. */
+                            status: number;
+                            changed?: boolean;
+                            problem?: {
+                                type: string;
+                                title: string;
+                                detail: string;
+                            };
+                        }[];
+                    };
+                };
+            };
+            /** @description Body invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 400;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:body-invalid";
+                    };
+                };
+            };
+            /** @description Body too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 413;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:body-too-large";
+                    };
+                };
+            };
+            /** @description Media type unsupported */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 415;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:media-type-unsupported";
+                    };
+                };
+            };
+            /** @description Internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 500;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:internal-error";
+                    };
+                };
+            };
+            /** @description Overloaded · Database unavailable · Database busy · Timed out */
+            503: {
+                headers: {
+                    /** @description Seconds to wait before the request is sent again. */
+                    "retry-after"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 503;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:overloaded" | "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
                     };
                 };
             };

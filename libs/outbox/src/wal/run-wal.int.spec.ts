@@ -70,7 +70,7 @@ async function start(overrides: Partial<WalContext> = {}): Promise<Reader> {
 }
 
 async function freeShards(): Promise<void> {
-  await test.db.execute(sql`update catalog.outbox_leases set owner = null, lease_until = '-infinity'`)
+  await test.db.execute(sql`update catalog.outbox_leases set owner = null`)
   await test.db.execute(sql`delete from catalog.outbox_relays`)
 }
 

@@ -1,0 +1,202 @@
+import type { Database } from '@likewise/database'
+import {
+  type FinishedModel,
+  type LiveMark,
+  type Rebuild,
+  type RebuildState,
+  compareRebuild,
+  readLiveMarks,
+  readRebuild,
+  readRebuildOffsets,
+  releaseRebuild,
+  renewRebuild,
+  stepRebuild,
+  switchRebuild,
+} from '@likewise/inbox'
+import type { KafkaOptions } from '@likewise/kafka'
+import type { Differences } from '@likewise/metrics'
+import { Failure, backoffMs, pause } from '@likewise/service'
+import type { showProgress } from './progress.ts'
+import { type Source, openSource } from './rebuild-source.ts'
+
+/** Entries of one transaction: with four times as many it is no faster, and memory is. */
+const stepMax = 4_000
+/** Nearer to the live model than this, the rest is counted while that one stands still. */
+const nearRecords = 2_000
+/** So long the live model may stand still for it; then it goes on, and it is tried again. */
+const stillMs = 3_000
+const askEveryMs = 5_000
+const backoff = { baseMs: 100, capMs: 5_000, random: Math.random }
+
+export interface Running {
+  readonly db: Database
+  readonly kafka: KafkaOptions
+  readonly rebuild: Rebuild
+  readonly model: FinishedModel<Differences>
+  readonly progress: ReturnType<typeof showProgress>
+  readonly stopping: AbortSignal
+  readonly say: (line: string) => void
+}
+
+export interface Finished {
+  readonly differences: Differences
+  /** As of the end. */
+  readonly state: RebuildState | null
+  /** How long batches of the live model waited, at most. */
+  readonly stoodStillMs: number
+}
+
+/**
+ * Counts the topic into the rebuilt model up to where the live one stands, and compares the two, or switches. Outages are
+ * waited out.
+ * @returns 'stopped' where `stopping` came first: what was counted is kept.
+ */
+export async function runRebuild(running: Running, actor: string | null): Promise<Finished | 'stopped'> {
+  const { db, kafka, rebuild, model, stopping, progress } = running
+  const offsets = await readRebuildOffsets(db)
+  const source = openSource(kafka, rebuild, offsets)
+  const counting = { ...running, source, bases: sumOf(offsets.map(({ baseOffset }) => baseOffset)) }
+  const lease = keepLease(running)
+  try {
+    for (let attempt = 1; ; attempt += 1) {
+      const marks = await follow(counting, lease)
+      if (marks === 'stopped') return 'stopped'
+      let [stillSince, state]: [number, RebuildState | null] = [0, null]
+      const catchUp = async (still: readonly LiveMark[]) => {
+        stillSince = performance.now()
+        const isThere = await countTo(counting, still, performance.now() + stillMs)
+        state = await readRebuild(db)
+        if (isThere) tell(counting, still, 'end')
+        return isThere
+      }
+      const finish = { model, catchUp }
+      const differences = await patiently(running, () =>
+        actor === null
+          ? compareRebuild(db, rebuild, finish)
+          : switchRebuild(db, rebuild, { ...finish, actor }),
+      )
+      if (differences === 'stopped') return 'stopped'
+      if (differences !== 'not yet')
+        return { differences, state, stoodStillMs: performance.now() - stillSince }
+      await pause(backoffMs({ attempt, ...backoff }), stopping)
+    }
+  } finally {
+    progress.leave()
+    await lease.stop()
+    await source.stop()
+    await releaseRebuild(db, rebuild).catch(() => undefined)
+  }
+}
+
+type Counting = Running & { readonly source: Source; readonly bases: bigint }
+
+/** Counts until the live model is near. @returns its marks. */
+async function follow(counting: Counting, lease: Lease): Promise<readonly LiveMark[] | 'stopped'> {
+  const { source, stopping, rebuild, db } = counting
+  for (let askedMs = performance.now(); ;) {
+    if (isOver(stopping)) return 'stopped'
+    source.check()
+    lease.check()
+    const marks = await patiently(counting, () => readLiveMarks(db, rebuild))
+    if (marks === 'stopped') return 'stopped'
+    tell(counting, marks)
+    const lag = sumOf(marks.map((mark) => mark.nextOffset - source.ahead.nextOf(mark.partition)))
+    if (lag <= BigInt(nearRecords) && isAtHand(source, marks)) return marks
+    if (await countSome(counting, marks)) continue
+    await source.ahead.changed(500)
+    if (performance.now() - askedMs < askEveryMs) continue
+    askedMs = performance.now()
+    await patiently(counting, () => source.requireHeld())
+  }
+}
+
+/** Everything before the marks is counted or read. */
+const isAtHand = ({ ahead }: Source, marks: readonly LiveMark[]): boolean =>
+  marks.every(({ partition, nextOffset }) => ahead.readTo(partition) >= nextOffset)
+
+async function countSome(counting: Counting, marks: readonly LiveMark[], unsure = false): Promise<boolean> {
+  const { source, db, rebuild, model } = counting
+  const goals = new Map(marks.map(({ partition, nextOffset }) => [partition, nextOffset]))
+  const pieces = source.ahead.take(goals, stepMax)
+  if (pieces.length === 0) return false
+  const stepped = await patiently(counting, () => stepRebuild(db, rebuild, { pieces, model, unsure }))
+  if (stepped !== 'stopped') source.ahead.done(pieces)
+  return true
+}
+
+async function countTo(counting: Counting, marks: readonly LiveMark[], deadlineMs: number): Promise<boolean> {
+  const { source, stopping } = counting
+  const isThere = () =>
+    marks.every(({ partition, nextOffset }) => source.ahead.nextOf(partition) >= nextOffset)
+  while (!isThere()) {
+    source.check()
+    if (performance.now() > deadlineMs || stopping.aborted) return false
+    if (!(await countSome(counting, marks, true))) await source.ahead.changed(50)
+  }
+  return true
+}
+
+function tell({ source, bases, progress }: Counting, marks: readonly LiveMark[], how?: 'end'): void {
+  const total = Number(sumOf(marks.map(({ nextOffset }) => nextOffset)) - bases)
+  const done = Number(sumOf(marks.map(({ partition }) => source.ahead.nextOf(partition))) - bases)
+  if (how === 'end') progress.end(done, total)
+  else progress.tell(done, total)
+}
+
+const sumOf = (offsets: readonly bigint[]): bigint => offsets.reduce((sum, offset) => sum + offset, 0n)
+
+/** Asked anew after each wait, which the compiler does not see. */
+const isOver = (signal: AbortSignal): boolean => signal.aborted
+
+/** Waits an outage out, and says so once. */
+async function patiently<T>(
+  { stopping, progress, say }: Running,
+  work: () => Promise<T>,
+): Promise<T | 'stopped'> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await work()
+    } catch (error) {
+      if (isOver(stopping)) return 'stopped'
+      if (!(error instanceof Failure && error.retryable)) throw error
+      if (attempt === 1) {
+        progress.leave()
+        say(`  waits: ${error.message}`)
+      }
+      await pause(backoffMs({ attempt, ...backoff }), stopping)
+      if (isOver(stopping)) return 'stopped'
+    }
+  }
+}
+
+interface Lease {
+  check(): void
+  stop(): Promise<void>
+}
+
+const renewEveryMs = 3_000
+
+/** Keeps the rebuild this process's own, also while a step or a comparison takes long. */
+function keepLease({ db, rebuild }: Running): Lease {
+  const stopping = new AbortController()
+  let lost: { error: unknown } | undefined
+  const keep = async () => {
+    while (!stopping.signal.aborted && !lost) {
+      await pause(renewEveryMs, stopping.signal)
+      if (stopping.signal.aborted) return
+      await renewRebuild(db, rebuild).catch((error: unknown) => {
+        if (!(error instanceof Failure && error.retryable)) lost = { error }
+      })
+    }
+  }
+  const keeping = keep()
+  return {
+    check() {
+      if (lost) throw lost.error
+    },
+    stop() {
+      stopping.abort()
+      return keeping
+    },
+  }
+}

@@ -1,0 +1,79 @@
+import { Failure, type Http, toProblem } from '@likewise/service'
+import { Type } from 'typebox'
+import { operations } from './docs.ts'
+import { ProductId, UserId, traceparentOf } from './like-routes.ts'
+import type { LikeKey, WriteResult } from './write.ts'
+import type { Writer } from './writer.ts'
+
+const itemsMax = 500
+/** 500 items of the largest ids are 28 KB. */
+const bodyBytesMax = 64 * 1024
+
+const Like = Type.Object({ userId: UserId, productId: ProductId }, { additionalProperties: false })
+const LikeBatch = Type.Object(
+  { items: Type.Array(Like, { minItems: 1, maxItems: itemsMax }) },
+  {
+    additionalProperties: false,
+    examples: [
+      {
+        items: [
+          { userId: 1, productId: 100 },
+          { userId: 2, productId: 100 },
+        ],
+      },
+    ],
+  },
+)
+const Refusal = Type.Object({ type: Type.String(), title: Type.String(), detail: Type.String() })
+const ItemAnswer = Type.Object({
+  userId: UserId,
+  productId: ProductId,
+  status: Type.Integer({ description: 'As the answer to this like alone: 201, 200, or 503.' }),
+  changed: Type.Optional(Type.Boolean()),
+  problem: Type.Optional(Refusal),
+})
+type ItemAnswer = Type.Static<typeof ItemAnswer>
+const BatchAnswer = Type.Object(
+  { items: Type.Array(ItemAnswer) },
+  { description: 'What became of each like, in the order sent.' },
+)
+
+/** Many likes at a time, for importers: each is carried out, and answered for, by itself. */
+export function addBatchRoute(app: Http, writer: Writer): void {
+  app.post<{ Body: { items: LikeKey[] } }>(
+    '/api/likes/batch',
+    {
+      bodyLimit: bodyBytesMax,
+      schema: { ...operations.addLikes, body: LikeBatch, response: { 200: BatchAnswer } },
+    },
+    async ({ body: { items }, headers }) => {
+      const traceparent = traceparentOf(headers)
+      const results = await writer.writeAll(
+        items.map(({ userId, productId }) => ({ userId, productId, liked: true, traceparent })),
+      )
+      return { items: answersOf(items, results) }
+    },
+  )
+}
+
+/** Where nothing was done at all, and all of it may be tried again, that is the answer. Pure. */
+function answersOf(
+  items: readonly LikeKey[],
+  results: readonly PromiseSettledResult<WriteResult>[],
+): ItemAnswer[] {
+  const reasons = results.flatMap((result) =>
+    result.status === 'rejected' ? [result.reason as unknown] : [],
+  )
+  if (reasons.length === results.length && reasons.every(isRetryable)) throw reasons[0]
+  return items.map(({ userId, productId }, i) => {
+    const result = results[i]
+    if (result?.status === 'fulfilled' && result.value !== 'key reused') {
+      const { changed } = result.value
+      return { userId, productId, status: changed ? 201 : 200, changed }
+    }
+    const { status, ...problem } = toProblem(result?.status === 'rejected' ? result.reason : undefined)
+    return { userId, productId, status, problem }
+  })
+}
+
+const isRetryable = (error: unknown): boolean => error instanceof Failure && error.retryable

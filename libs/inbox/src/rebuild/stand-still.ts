@@ -1,0 +1,63 @@
+import { type Database, type Tx, sql } from '@likewise/database'
+import type { Rebuild } from './rebuild.ts'
+
+/** Where the live model stands in a partition. */
+export interface LiveMark {
+  readonly partition: number
+  readonly nextOffset: bigint
+  readonly lastEventId: string | null
+  /** When its log was last found to be another one than before. */
+  readonly replacedAt: Date | null
+}
+
+export async function readLiveMarks(
+  db: Pick<Database, 'query'>,
+  { consumer, topic }: Pick<Rebuild, 'consumer' | 'topic'>,
+): Promise<LiveMark[]> {
+  return db.query<LiveMark>(marksOf({ consumer, topic }))
+}
+
+const marksOf = ({ consumer, topic }: Pick<Rebuild, 'consumer' | 'topic'>) => sql`
+  select partition, next_offset as "nextOffset", last_event_id::text as "lastEventId", replaced_at as "replacedAt"
+  from metrics.consumer_offsets where consumer = ${consumer} and topic = ${topic} order by partition`
+
+/** Longer than a redrive of a hundred thousand letters, which holds a mark until its end. */
+const stillTimeoutMs = 900_000
+
+/**
+ * Locks the marks of the live model, brings the rebuilt one to exactly there, and does `then`: batches, redrives and
+ * discards wait meanwhile, readers do not. `catchUp` counts what lies before these marks by transactions of its own; all of
+ * it is on the topic, so it is a matter of milliseconds where the rebuild was near.
+ *
+ * @returns 'not yet' where it could not be brought there in time: nothing has happened, and the live model goes on.
+ */
+export async function standStill<T>(
+  db: Database,
+  rebuild: Rebuild,
+  act: { catchUp: (marks: readonly LiveMark[]) => Promise<boolean>; then: (tx: Tx) => Promise<T> },
+): Promise<T | 'not yet'> {
+  return db.tx(
+    async (tx) => {
+      // Rows of all its topics, in the order in which everybody locks them who locks more than one.
+      await tx.query(sql`
+        select 1 as locked from metrics.consumer_offsets where consumer = ${rebuild.consumer}
+        order by topic, partition for update`)
+      const marks = await tx.query<LiveMark>(marksOf(rebuild))
+      if (!(await act.catchUp(marks))) return 'not yet'
+      return act.then(tx)
+    },
+    { timeoutMs: stillTimeoutMs },
+  )
+}
+
+/** Whether both models stand at the same offsets, as this transaction sees them. */
+export async function standsEqual(tx: Tx, { consumer, topic }: Rebuild): Promise<boolean> {
+  const [apart] = await tx.query<{ partitions: number }>(sql`
+    select count(*)::int as partitions
+    from (
+      select * from metrics.consumer_offsets where consumer = ${consumer} and topic = ${topic}
+    ) as live full join metrics.rebuild_offsets as rebuilt on rebuilt.partition = live.partition
+    where coalesce(live.next_offset, 0) <> coalesce(rebuilt.next_offset, 0)
+       or live.last_event_id <> rebuilt.last_event_id`)
+  return apart?.partitions === 0
+}
