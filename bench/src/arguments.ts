@@ -49,7 +49,12 @@ export function readArguments(args: readonly string[]): Arguments {
   const wantedOf = <P extends string>(area: Area, parts: readonly P[]) =>
     parts.filter((part) => wants(area) || positionals.includes(`${area}.${part}`))
   const [ofRelay, ofConsumer] = [wantedOf('relay', relayParts), wantedOf('consumer', consumerParts)]
-  const hasParts = { relay: ofRelay.length > 0, consumer: ofConsumer.length > 0, e2e: wants('e2e'), api: wants('api') }
+  const hasParts = {
+    relay: ofRelay.length > 0,
+    consumer: ofConsumer.length > 0,
+    e2e: wants('e2e'),
+    api: wants('api'),
+  }
   const strange = values.peer.filter((name) => !peers.some((peer) => peer === name))
   if (strange.length > 0) throw invalid(`There is no peer ${strange.join(', ')}.`)
   if (values.peer.length > 0 && !ofRelay.includes('drain')) {

@@ -16,7 +16,7 @@ export const isThere = (tool: 'wrk' | 'pgbench'): Promise<boolean> =>
   run(tool, ['--version']).then(
     () => true,
     // wrk prints its version and ends with 1
-    (error: { code?: unknown }) => error.code === 1,
+    (error: unknown) => (error as { code?: unknown }).code === 1,
   )
 
 /** Each request is a like of its own. Built by hand: wrk.format costs as much as sending. */

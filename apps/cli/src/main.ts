@@ -24,7 +24,7 @@ import { addReplayCommand } from './replay.ts'
 import { addSnapshotCommands } from './snapshot.ts'
 import { readStatus } from './status.ts'
 import { showStatus } from './status-view.ts'
-import { makeTopics } from './topics.ts'
+import { makeTopics, manyPartitions } from './topics.ts'
 
 /** Where npm start keeps its `.env` and home, whichever folder this is called from. */
 const checkout = fileURLToPath(new URL('../../../', import.meta.url))
@@ -49,14 +49,15 @@ program
   .action(() => migrateDatabases(say))
 program
   .command('topics')
-  .description('makes the Kafka topics that are missing')
+  .description('makes the Kafka topics that are missing, and adds partitions to catalog-events')
   .option(
     '--replication-factor <n>',
     "copies of each partition; the brokers' default unless set",
     wholeNumber(999),
   )
-  .action(({ replicationFactor }: { replicationFactor?: number }) =>
-    makeTopics(kafkaOptions(readConfig(TopicsConfig)), replicationFactor, say),
+  .option('--partitions <n>', 'of catalog-events; first see docs/operations.md', manyPartitions)
+  .action((wanted: { replicationFactor?: number; partitions?: number }) =>
+    makeTopics(kafkaOptions(readConfig(TopicsConfig)), wanted, say),
   )
 addWalCommands(addOutboxCommands(program, say), say)
 addDeadLetterCommands(program, say)

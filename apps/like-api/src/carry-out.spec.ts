@@ -27,7 +27,7 @@ async function carriedOut(
     tell: (item, outcome) => {
       expect(told.has(item)).toBe(false)
       if ('result' in outcome) expect(outcome.result).toBe(item * 10)
-      told.set(item, 'error' in outcome ? (outcome.error as Error) : 'done')
+      told.set(item, 'error' in outcome ? outcome.error : 'done')
     },
     setAside: (item) => aside.push(item),
   })

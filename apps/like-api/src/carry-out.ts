@@ -4,7 +4,7 @@ import { Failure } from '@likewise/service'
 export interface Hands<T, R> {
   /** One transaction for all of them, which waits so long for a lock. @returns the results, in the order given. */
   readonly run: (items: readonly T[], lockWaitMs: number) => Promise<readonly R[]>
-  readonly tell: (item: T, outcome: { readonly result: R } | { readonly error: unknown }) => void
+  readonly tell: (item: T, outcome: { readonly result: R } | { readonly error: Error }) => void
   /** One whose row somebody else holds: it waits on its own, where it keeps nobody. */
   readonly setAside: (item: T) => void
 }
@@ -48,7 +48,7 @@ async function carryOutPiece<T, R>(
         await carryOutPiece(items.slice(0, middle), hands, spent)
         await carryOutPiece(items.slice(middle), hands, spent)
       } else if (verdict === 'aside') items.forEach(hands.setAside)
-      else for (const item of items) hands.tell(item, { error })
+      else for (const item of items) hands.tell(item, { error: error as Error })
       return
     }
   }

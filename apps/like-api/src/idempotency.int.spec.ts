@@ -112,7 +112,7 @@ describe('the same key twice in the same moment', () => {
       post('"a"', { ...like, productId: 101 }),
     ])
     expect(answers.map(({ status }) => status)).toEqual([201, 409, 409])
-    expect(answers[1]?.body['type']).toBe('urn:likewise:problem:idempotency-key-in-flight')
+    expect(answers[1].body['type']).toBe('urn:likewise:problem:idempotency-key-in-flight')
     expect(await count('likes')).toBe(1)
   })
 

@@ -261,7 +261,7 @@ describe('a batch whose connection broke', () => {
     expect(await answers).toEqual(
       range(20).map(() => ({
         status: 'rejected',
-        reason: expect.objectContaining({ code: 'DATABASE_UNAVAILABLE' }) as unknown,
+        reason: expect.objectContaining({ code: 'DATABASE_UNAVAILABLE' }),
       })),
     )
     await open.rollback()

@@ -39,7 +39,7 @@ const waitingPerKeyMax = 100
 const asideMax = 2
 const sweepEveryMs = 100
 
-type Outcome = { readonly result: WriteResult } | { readonly error: unknown }
+type Outcome = { readonly result: WriteResult } | { readonly error: Error }
 
 interface Entry {
   readonly key: string
@@ -175,7 +175,7 @@ async function waitAside(station: Station, entry: Entry): Promise<void> {
       assert(result !== undefined)
       return { result }
     } catch (error) {
-      return { error }
+      return { error: error as Error }
     }
   })
   finish(station, entry, outcome)

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { type AddressInfo, type Server, connect, createServer } from 'node:net'
+import { type AddressInfo, type Server, type Socket, connect, createServer } from 'node:net'
 import { ensureTopics, removeTopics } from '@likewise/kafka'
 import { buildLogger, parseBrokers, pause } from '@likewise/service'
 import { afterAll, beforeAll, expect, it } from '@jest/globals'
@@ -54,4 +54,16 @@ it('a broker that is away at the start only delays the warning, which comes once
 it('a stop does not wait for a broker that is away', async () => {
   const stop = checkRetention({ kafka: { ...kafka, brokers: ['127.0.0.1:1'] }, topic, horizonDays: 30, log })
   await stop()
+})
+
+it('a stop does not wait for a broker that takes the connection and says nothing', async () => {
+  const clients = new Set<Socket>()
+  const silent = await listen(createServer((client) => void clients.add(client)))
+  const { port } = silent.address() as AddressInfo
+  const asked = { ...kafka, brokers: [`127.0.0.1:${String(port)}`], requestTimeoutMs: 20_000 }
+  const stop = checkRetention({ kafka: asked, topic, horizonDays: 30, log })
+  while (clients.size === 0) await pause(20)
+  await stop()
+  for (const client of clients) client.destroy()
+  await new Promise((resolve) => silent.close(resolve))
 })

@@ -20,7 +20,7 @@ export function checkRetention({ kafka, topic, horizonDays, log }: RetentionOpti
   async function check(): Promise<void> {
     for (let attempt = 1; !stopping.signal.aborted; attempt += 1) {
       try {
-        const retention = await readTopicRetention(kafka, topic)
+        const retention = await readTopicRetention(kafka, topic, stopping.signal)
         const warning = retentionWarning(topic, retention, horizonDays)
         if (warning !== null) log.warn({ topic, ...retention, horizonDays }, warning)
         return

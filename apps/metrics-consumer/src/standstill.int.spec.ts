@@ -74,7 +74,7 @@ async function until(what: string, holds: () => Promise<boolean>): Promise<void>
   }
 }
 
-it('a process that stands still for 45 s in the middle of its work goes on by itself; each like counts once (I2, I3, I10)', async () => {
+it('a process whose event loop is blocked for 45 s in the middle of its work goes on by itself; each like counts once (I2, I3, I6, I10)', async () => {
   const member = consume()
   await publisher.publish(likes(100))
   await until('the first likes are counted', async () => (await counted()) === 100)

@@ -56,6 +56,7 @@ export async function makeBed(servers: BedServers = {}): Promise<Bed> {
   const { db, url: databaseUrl } = database
   await ensureTopics(kafka, [{ topic, partitions: 12, retentionMs }])
   const relays: RunningService[] = []
+  let started = 0
   const bed: Bed = {
     db,
     databaseUrl,
@@ -63,7 +64,7 @@ export async function makeBed(servers: BedServers = {}): Promise<Bed> {
     kafkaBrokers,
     topic,
     async relay(options = {}) {
-      const name = `outbox-relay-${String(relays.length + 1)}`
+      const name = `outbox-relay-${String((started += 1))}`
       const env = relayEnv({ databaseUrl, kafkaBrokers, ...options })
       const plan = { app: 'outbox-relay', name, port: await freePort() } as const
       const relay = await startService({ home, plan, env })
@@ -123,7 +124,8 @@ function relayEnv({
   }
 }
 
-async function openDatabase(url: string | undefined) {
+/** A fresh one, or on a server of the test's own. */
+export async function openDatabase(url: string | undefined) {
   if (url === undefined) return freshDatabase('faults')
   await migrate(url)
   const [connectTimeoutMs, statementTimeoutMs] = [5_000, 60_000]
@@ -144,13 +146,13 @@ async function quiet(db: Database, withinMs: number): Promise<void> {
   }
 }
 
-/** A relay that ends in order, as a deployment would have it. */
-export const leave = (relay: RunningService): Promise<void> => stopService(relay)
+/** A process that ends in order, as a deployment would have it. */
+export const leave = (service: RunningService): Promise<void> => stopService(service)
 
 /** kill -9, as a machine that loses power would end it. */
-export const kill = (relay: RunningService): Promise<unknown> => relay.process.stop('SIGKILL', 0)
+export const kill = ({ process }: RunningService): Promise<unknown> => process.stop('SIGKILL', 0)
 
-/** What a relay's probes say of a number; the sum over its labels. */
+/** What the probes of a process say of a number; the sum over its labels. */
 export async function readMetric({ url }: RunningService, name: string): Promise<number> {
   const text = await (await fetch(`${url}/metrics`, { signal: AbortSignal.timeout(10_000) })).text()
   return text

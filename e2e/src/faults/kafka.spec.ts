@@ -1,14 +1,12 @@
-import { execFile } from 'node:child_process'
-import { join } from 'node:path'
 import { sql } from '@likewise/database'
 import { ensureTopics, readTopicEnds, removeTopics } from '@likewise/kafka'
-import { workspaceRoot } from '@likewise/local-servers'
 import { type NewEvent, enqueue, readResets } from '@likewise/outbox'
 import { pause } from '@likewise/service'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import { eachRecord } from '../order.ts'
 import { eventually } from '../system.ts'
 import { type Bed, isWal, makeBed, readMetric, retentionMs } from './bed.ts'
+import { likewise as runLikewise } from './command-line.ts'
 import { buildLog, compare, delivered, readUnsettled } from './delivery.ts'
 import { openLink } from './link.ts'
 import { likeOf, likesOf } from './load.ts'
@@ -19,15 +17,8 @@ beforeEach(async () => {
 })
 afterEach(() => bed.stop())
 
-/** What the command line tool, as a process, says; `status` also fails where there is no consumer, as here. */
-async function likewise(...args: string[]): Promise<string> {
-  const { NODE_OPTIONS: _n, ...inherited } = process.env
-  const env = { ...inherited, CATALOG_DATABASE_URL: bed.databaseUrl, METRICS_DATABASE_URL: bed.databaseUrl }
-  const main = join(workspaceRoot, 'apps', 'cli', 'dist', 'main.js')
-  return new Promise((resolve) => {
-    execFile(process.execPath, [main, ...args], { env }, (_, stdout) => resolve(stdout))
-  })
-}
+const likewise = (...args: string[]): Promise<string> =>
+  runLikewise({ CATALOG_DATABASE_URL: bed.databaseUrl, METRICS_DATABASE_URL: bed.databaseUrl }, ...args)
 
 const writeLikes = (first: number, count: number) => enqueue(bed.db, likesOf(bed.topic, { first, count }))
 const allPublished = () =>

@@ -3,7 +3,7 @@ import { pause } from '@likewise/service'
 import { afterEach, describe, expect, it } from '@jest/globals'
 import { eventually } from '../system.ts'
 import { type Bed, makeBed, readMetric } from './bed.ts'
-import { terminateRelays } from './cursor-lock.ts'
+import { terminate } from './table-lock.ts'
 import { delivered } from './delivery.ts'
 import { openLink } from './link.ts'
 import { startLoad } from './load.ts'
@@ -47,7 +47,7 @@ describe('PostgreSQL', () => {
   it('ends every connection of two relays every 2 s for 20 s: first copies in order (I1, I4, I6)', async () => {
     await underLoad(async () => {
       for (let round = 0; round < 10; round += 1) {
-        expect(await terminateRelays(bed.db)).toBeGreaterThan(0)
+        expect(await terminate(bed.db, 'outbox-relay')).toBeGreaterThan(0)
         await pause(2_000)
       }
     })

@@ -2,7 +2,7 @@ import { enqueue } from '@likewise/outbox'
 import { pause } from '@likewise/service'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import { type Bed, makeBed } from './bed.ts'
-import { lockCursors, terminateRelays } from './cursor-lock.ts'
+import { lockCursors, terminate } from './table-lock.ts'
 import { delivered } from './delivery.ts'
 import { likesOf, startLoad } from './load.ts'
 
@@ -19,7 +19,7 @@ describe('PostgreSQL', () => {
     let ended = 0
     for (let round = 0; round < 5; round += 1) {
       await pause(2_000)
-      ended += await terminateRelays(bed.db)
+      ended += await terminate(bed.db, 'outbox-relay')
     }
     const committed = await load.stop()
     expect(ended).toBeGreaterThan(10)

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
 import { sql } from './sql.ts'
-import { faultyLink } from './testing/faulty-link.ts'
+import { faultyLink } from './faulty-link.ts'
 import { emptyDatabase } from './testing/empty-database.ts'
 import type { EmptyDatabase } from './testing/empty-database.ts'
 

@@ -14,7 +14,7 @@ export async function pgClient(connectionString: string): Promise<pg.Client> {
   return client
 }
 
-export { type FaultyLink, faultyLink } from './testing/faulty-link.ts'
+export { type FaultyLink, faultyLink } from './faulty-link.ts'
 
 export interface TestDatabase {
   url: string

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { Writable } from 'node:stream'
 import { sql } from '@likewise/database'
+import { openTx } from '@likewise/database/testing'
 import { DeadLetterHeaders } from '@likewise/events'
 import { Failure, type Telemetry, buildLogger, buildTelemetry, pause } from '@likewise/service'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
@@ -171,6 +172,22 @@ describe('a copy', () => {
     expect(offsets()).toEqual([0, 1, 2, 3, 4, 5])
     expect(Math.max(...sends)).toBe(2)
   })
+})
+
+it('letters that a redrive has in hand are copied after it, and not with every try', async () => {
+  await bench.handle([broken(0), broken(1)])
+  const redrive = await openTx(bench.db)
+  await redrive.tx.query(
+    sql`select id from metrics.dead_letters where consumer = ${bench.consumer} order by id limit 1 for update`,
+  )
+  copy()
+  await until('it has tried', async () =>
+    (await telemetry.text()).includes('likewise_inbox_copy_failures_total{reason="DATABASE_BUSY"} 3\n'),
+  )
+  expect(sends).toEqual([])
+  await redrive.commit()
+  await allCopied()
+  expect(offsets()).toEqual([0, 1])
 })
 
 describe('an outage', () => {

@@ -131,6 +131,10 @@ async function taken(
   return true
 }
 
+/**
+ * Rejects as busy while a redrive has some of them in hand, for minutes maybe: they could not be marked, and would be sent
+ * again with every try. Passing over them would put copies of a key before earlier ones of it.
+ */
 async function readUncopied({ db, consumer, topic, partitions }: CopyOptions): Promise<WholeLetter[]> {
   const read = partitions()
   if (read.length === 0) return []
@@ -141,7 +145,7 @@ async function readUncopied({ db, consumer, topic, partitions }: CopyOptions): P
       from (
         select * from metrics.dead_letters
         where consumer = ${consumer} and copied_at is null and topic = ${topic} and partition = any (${read}::int[])
-        order by id limit ${page.rowsMax}::int
+        order by id limit ${page.rowsMax}::int for key share nowait
       ) as uncopied
       window places as (order by id)
     ) as sized

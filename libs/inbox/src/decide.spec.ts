@@ -1,7 +1,7 @@
 import type { LikeEvent } from '@likewise/events'
 import { describe, expect, it } from '@jest/globals'
 import fc from 'fast-check'
-import { decide } from './decide.ts'
+import { decide, suspectsOf } from './decide.ts'
 import type { InboxRecord, Judgement, ParkReason } from './judgement.ts'
 
 const record = (offset: number, key: string | null): InboxRecord => ({
@@ -17,7 +17,7 @@ function event(offset: number, key: string | null): Judgement {
   const about = { type: 'catalog.like.added.v1', source: '/test', time: '2026-11-22T09:14:05Z' } as const
   const made: LikeEvent = {
     ...about,
-    id: `01936d2a-7c1f-7e3b-9a54-${String(offset).padStart(12, '0')}`,
+    id: idOf(offset),
     data,
   }
   return { kind: 'event', record: record(offset, key), event: made }
@@ -42,18 +42,13 @@ const nothingKnown = (blocked: readonly string[] = []) => ({
   handled: new Set<string>(),
 })
 
-function outcome(
-  judged: readonly Judgement[],
-  blocked: string[] = [],
-  resolved: number[] = [],
-  handled: string[] = [],
-) {
-  const known = {
-    blocked: new Set(blocked),
+const idOf = (offset: number): string => `01936d2a-7c1f-7e3b-9a54-${String(offset).padStart(12, '0')}`
+
+function outcome(judged: readonly Judgement[], blocked: string[] = [], resolved: number[] = []) {
+  const { events, parked } = decide(judged, {
+    ...nothingKnown(blocked),
     resolved: new Set(resolved.map(BigInt)),
-    handled: new Set(handled),
-  }
-  const { events, parked } = decide(judged, known)
+  })
   return {
     handled: events.map(({ data }) => data.userId - 1),
     parked: parked.map((one) => [Number(one.record.offset), one.reason]),
@@ -106,13 +101,24 @@ describe('what is handled and what parks', () => {
     })
   })
 
-  it('parks no copy of what had its effect, though its key waits: a mark that was lost parks nothing again', () => {
-    expect(
-      outcome([event(0, '1'), event(1, '1')], ['1'], [], ['01936d2a-7c1f-7e3b-9a54-000000000000']),
-    ).toEqual({
-      handled: [0],
-      parked: [[1, 'behind_parked']],
-    })
+  it('parks nothing that had its effect: it came again and stays a duplicate, whether its key waits or not', () => {
+    const judged = [event(0, '1'), bad(1, '1'), event(2, '1'), event(3, '1'), event(4, '2')]
+    const handled = new Set([0, 2, 4].map(idOf))
+    const { events, parked } = decide(judged, { ...nothingKnown(['1']), handled })
+    expect(events.map(({ data }) => data.userId - 1)).toEqual([0, 2, 4])
+    expect(parked.map(({ record: { offset } }) => Number(offset))).toEqual([1, 3])
+  })
+
+  it('asks of which events that may be so: those of keys that wait, or that a record of the batch stops', () => {
+    const judged = [
+      event(0, '1'),
+      event(1, '2'),
+      event(2, '3'),
+      bad(3, '3'),
+      bad(4, '4', 'too_old'),
+      event(5, '4'),
+    ]
+    expect(suspectsOf(judged, new Set(['1'])).map(({ id }) => id)).toEqual([0, 2].map(idOf))
   })
 
   it('passes over other families', () => {

@@ -6,7 +6,7 @@ export interface Known {
   readonly blocked: Set<string>
   /** Offsets that were parked before and are resolved. */
   readonly resolved: ReadonlySet<bigint>
-  /** Ids of events that had their effect. */
+  /** Ids, of those that `suspectsOf` names, that had their effect. */
   readonly handled: ReadonlySet<string>
 }
 
@@ -34,4 +34,15 @@ export function decide(
     }
   }
   return { events, parked }
+}
+
+/** Events that may have to wait behind another of their key. Pure. */
+export function suspectsOf(judged: readonly Judgement[], blocked: ReadonlySet<string>): LikeEvent[] {
+  const blocking = new Set(
+    judged.flatMap((one) => (one.kind === 'parked' && one.blocksKey ? [one.record.key] : [])),
+  )
+  return judged.flatMap((one) => {
+    if (one.kind !== 'event' || one.record.key === null) return []
+    return blocked.has(one.record.key) || blocking.has(one.record.key) ? [one.event] : []
+  })
 }

@@ -84,7 +84,7 @@ export async function remember(
   return told
 }
 
-/** Of these events, the ids of those that had their effect, or were given up. */
+/** Of these events, the ids of those that had their effect, or were given up: one look into an index for each. */
 export async function readHandled(
   tx: Queryable,
   consumer: string,
@@ -92,10 +92,11 @@ export async function readHandled(
 ): Promise<Set<string>> {
   if (events.length === 0) return new Set()
   const rows = await tx.query<{ id: string }>(sql`
-    select h.event_id::text as id
-    from unnest(${events.map(({ id }) => id)}::uuid[]) as e(id)
-    join metrics.event_handled as h
-      on h.consumer = ${consumer} and h.event_id = e.id and h.slot = metrics.handled_slot(e.id)`)
+    select e.id::text as id from unnest(${arrayOf(events.map(({ id }) => id))}::uuid[]) as e(id)
+    cross join lateral (
+      select from metrics.event_handled as h
+      where h.consumer = ${consumer} and h.event_id = e.id and h.slot = metrics.handled_slot(e.id) limit 1
+    ) as found`)
   return new Set(rows.map(({ id }) => id))
 }
 

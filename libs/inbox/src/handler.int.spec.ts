@@ -176,6 +176,30 @@ describe('a topic that was made again', () => {
   })
 })
 
+it('the dead letters of a log that was made again move a part at a time, each within the time of a statement', async () => {
+  await logOf(likes(3))(start(), 0)
+  await test.db.execute(sql`
+    insert into metrics.dead_letters (consumer, topic, partition, record_offset, reason, detail, blocks_key)
+    select ${consumer}, ${topic}, 0, n, 'not_json', 'x', false from generate_series(1000, 26000) as n`)
+  await test.db.execute(sql`
+    create function at_most_10000() returns trigger language plpgsql as $$ begin
+      if (select count(*) from moved) > 10000 then raise exception 'too many at once'; end if;
+      return null;
+    end $$`)
+  await test.db.execute(sql`
+    create trigger at_most_10000 after update on metrics.dead_letters referencing new table as moved
+    for each statement execute function at_most_10000()`)
+  try {
+    await logOf(likes(2))(start(), 0)
+  } finally {
+    await test.db.execute(sql`drop trigger at_most_10000 on metrics.dead_letters`)
+  }
+  const [moved] = await test.db.query(sql`
+    select min(record_offset)::int as first, max(record_offset)::int as last, count(*)::int as count
+    from metrics.dead_letters where consumer = ${consumer}`)
+  expect(moved).toEqual({ first: -25001, last: -1, count: 25001 })
+})
+
 it('records that the broker removed before they were read are told with their number; reading goes on behind them', async () => {
   await logOf(likes(3))(start(), 0)
   await logOf(likes(4, 10))(start(), 3)

@@ -1,4 +1,4 @@
-import type { Database } from '@likewise/database'
+import type { Database, Tx } from '@likewise/database'
 import { decode } from '@likewise/events'
 import { type Logger, type Telemetry, buildLimit } from '@likewise/service'
 import { mayBeOfEvent } from './fault.ts'
@@ -109,13 +109,16 @@ interface Held {
   hold: Hold
 }
 
+/** So long a takeover may take: where the log is another one, its dead letters move, be they a million. */
+const takeOverTimeoutMs = 600_000
+
 /** Looks at the log and at what was begun, in one transaction under the mark's lock. @returns where to read instead. */
 async function takeOver(
   context: Context,
   scope: Scope,
   { batch: { records, logEnd }, hold }: Held,
 ): Promise<bigint | undefined> {
-  const { mark, check } = await context.db.tx(async (tx) => {
+  const look = async (tx: Tx) => {
     const mark = await lockMark(tx, scope)
     const check = checkLog(mark, { ...viewOf(records, mark), logEnd }, hold.looked)
     if (check.kind === 'replaced') await dropMark(tx, scope)
@@ -129,7 +132,8 @@ async function takeOver(
       await noteStart(tx, scope, hold.own)
     }
     return { mark, check }
-  })
+  }
+  const { mark, check } = await context.db.tx(look, { timeoutMs: takeOverTimeoutMs })
   tell(context, scope, { mark, check })
   hold.looked = check.kind === 'look'
   hold.isTaken = check.kind === 'same'

@@ -27,13 +27,11 @@ interface Run {
   batches: InboxRecord[][]
   /** Code that runs in the work before the effect of each event, with `n` (its offset), `alive` and `tx`. */
   work?: string
-  /** Code that runs when all is handled. */
-  then?: string
   onOut?: (out: string, pid: number) => void
 }
 
 /** A consumer that takes over all partitions at once, in a process of its own, and writes `handled` when it is done. */
-function consume({ batches, work = '', then = '', onOut }: Run): Promise<ChildEnd> {
+function consume({ batches, work = '', onOut }: Run): Promise<ChildEnd> {
   const wire = batches.map((records) =>
     records.map((r) => ({ ...r, offset: String(r.offset), value: Buffer.from(r.value!).toString('base64') })),
   )
@@ -67,7 +65,6 @@ function consume({ batches, work = '', then = '', onOut }: Run): Promise<ChildEn
       records: records.map((r) => ({ ...r, offset: BigInt(r.offset), value: Buffer.from(r.value, 'base64') })),
     })))
     await say('handled')
-    ${then}
     process.exit(0)`
   return runChild(program, onOut)
 }
@@ -133,31 +130,11 @@ describe('a record that kills the process (I9)', () => {
   })
 })
 
+// What one kill leaves behind is shown with whole processes: e2e/src/faults/consumer/killed.spec.ts.
 describe('a process that is killed with SIGKILL', () => {
   const killAt = (word: string) => (out: string, pid: number) => {
     if (out.includes(word)) process.kill(pid, 'SIGKILL')
   }
-
-  it('inside the transaction leaves nothing of it, and the next has each effect once (I2)', async () => {
-    const batches = [likes(5)]
-    const killed = await consume({
-      ...{ batches, onOut: killAt('in hand') },
-      work: "if (n === 3) { await say('in hand'); await never() }",
-    })
-    expect(killed.signal).toBe('SIGKILL')
-    expect([await applied(), await letters()]).toEqual([[], []])
-    expect((await consume({ batches })).code).toBe(0)
-    expect([await applied(), await marks()]).toEqual([[0, 1, 2, 3, 4], [5]])
-  })
-
-  it('between its commit and that of the offset to the broker has each effect once all the same (I2)', async () => {
-    const batches = [likes(5)]
-    const killed = await consume({ batches, then: 'await never()', onOut: killAt('handled') })
-    expect(killed.signal).toBe('SIGKILL')
-    expect(await applied()).toEqual([0, 1, 2, 3, 4])
-    expect((await consume({ batches })).code).toBe(0)
-    expect([await applied(), await letters(), await marks()]).toEqual([[0, 1, 2, 3, 4], [], [5]])
-  })
 
   it('time after time, as by deploys, parks nothing of a batch that was in hand', async () => {
     const batches = [likes(3)]

@@ -1,7 +1,7 @@
 import { type Database, type Tx, sql } from '@likewise/database'
 import type { LikeEvent } from '@likewise/events'
 import { anyBlocked, park, readBlockedKeys, readResolvedOffsets } from './dead-letters.ts'
-import { decide } from './decide.ts'
+import { decide, suspectsOf } from './decide.ts'
 import { consumedOf } from './consumed.ts'
 import { type FreshTold, freshOf, insertHandled, readHandled, tellFresh } from './handle-once.ts'
 import {
@@ -151,7 +151,7 @@ async function takeOrPark(
   const offsets = wanted.map(({ offset }) => offset)
   const blocked = await readBlockedKeys(tx, scope, keys)
   const resolved = await readResolvedOffsets(tx, scope, offsets)
-  const handled = await readHandled(tx, scope.consumer, eventsOf(judged))
+  const handled = await readHandled(tx, scope.consumer, suspectsOf(judged, blocked))
   const { events, parked } = decide(judged, { blocked, resolved, handled })
   const fresh = await take(tx, scope, { events, keys: [], goals })
   if (fresh === 'blocked') throw new Error('Nothing was asked to be blocked.')

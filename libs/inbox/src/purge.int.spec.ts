@@ -87,6 +87,19 @@ describe('purgeHandled', () => {
     expect(await left()).toBe(0)
   })
 
+  it('does not keep the ids of a slot for the sake of one from far ahead, which stays itself', async () => {
+    const [old = 0] = dayOf(33)
+    const ahead = old + 20 * ringDays * dayMs
+    await remember(Array.from({ length: 6_000 }, (_, i) => old + i))
+    for (const consumer of ['a', 'b']) await remember([ahead], consumer)
+    expect(await purgeHandled(test.db)).toEqual([{ slot: expect.any(Number), rowsAbout: 6_000 }])
+    expect(await left()).toBe(2)
+    expect(await purgeHandled(test.db)).toEqual([])
+    const [young = 0] = dayOf(33 - ringDays)
+    await remember([old, young], 'c')
+    expect(await purgeHandled(test.db)).toEqual([])
+  })
+
   it('never lets a duplicate through: what handleOnce still judges is remembered (I2)', async () => {
     const justInTime = {
       id: idAt(nowMs - 30 * dayMs + 60_000),

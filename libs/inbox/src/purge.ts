@@ -1,4 +1,4 @@
-import { type Database, type Queryable, raw, sql } from '@likewise/database'
+import { type Database, type Queryable, type Sql, raw, sql } from '@likewise/database'
 import { Failure, type Logger, type Telemetry, pause, repeat } from '@likewise/service'
 import { horizonDaysMax } from './handle-once.ts'
 
@@ -25,7 +25,7 @@ export interface PurgeOptions {
 
 export interface PurgedSlot {
   slot: number
-  /** As the statistics have it: counting would read the whole slot. */
+  /** As the statistics have it: counting would read the whole slot. Exact where it had to go row by row. */
   rowsAbout: number
 }
 
@@ -41,7 +41,12 @@ export async function purgeHandled(
   const isOver = (): boolean => stopping.aborted
   const purged: PurgedSlot[] = []
   for (let slot = 0; slot < ringDays && !isOver(); slot += 1) {
-    if ((await ageOf(db, slot)) !== 'old') continue
+    const age = await ageOf(db, slot)
+    if (age === 'old but for ids ahead') {
+      const rows = await removeOld(db, slot, stopping)
+      if (rows > 0) purged.push({ slot, rowsAbout: rows })
+    }
+    if (age !== 'old') continue
     for (let attempt = 1; !isOver(); attempt += 1) {
       const outcome = await purgeSlot(db, slot)
       if (outcome !== 'busy') {
@@ -76,25 +81,66 @@ async function purgeSlot(db: Database, slot: number): Promise<PurgedSlot | 'kept
 }
 
 /**
+ * Ids from further ahead than any clock excuses: somebody forced such an event, or gave it up. They stay until their time
+ * has passed, be that in the year 10889, and must not keep the other ids of their slot for as long.
+ */
+const aheadDays = 2
+const firstIdAhead = sql`(lpad(to_hex((extract(epoch from clock_timestamp() + ${aheadDays}::float8 * interval '1 day')
+  * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid`
+const isOld = (id: Sql): Sql =>
+  sql`uuid_extract_timestamp(${id}) < clock_timestamp() - ${keptDays}::float8 * interval '1 day'`
+
+type Age = 'empty' | 'in use' | 'old' | 'old but for ids ahead'
+
+/**
  * By the youngest id of each consumer in it, which the index knows: ids of version 7 are in the order of their times.
  * The recursion steps from consumer to consumer, so that it costs the same however many ids there are.
  */
-async function ageOf(db: Queryable, slot: number): Promise<'empty' | 'in use' | 'old'> {
-  const [found] = await db.query<{ isOld: boolean | null }>(sql`
+async function ageOf(db: Queryable, slot: number): Promise<Age> {
+  const [found] = await db.query<{ isOld: boolean | null; isAhead: boolean | null }>(sql`
     with recursive consumers as (
       (select consumer from ${partitionOf(slot)} order by consumer limit 1)
       union all
       select (select h.consumer from ${partitionOf(slot)} as h where h.consumer > c.consumer order by h.consumer limit 1)
       from consumers as c where c.consumer is not null
     )
-    select bool_and(uuid_extract_timestamp(youngest.event_id) < clock_timestamp() - ${keptDays}::float8 * interval '1 day')
-      as "isOld"
+    select bool_and(coalesce(${isOld(sql`near.event_id`)}, true)) as "isOld",
+           bool_or(youngest.event_id >= ${firstIdAhead}) as "isAhead"
     from consumers cross join lateral (
       select h.event_id from ${partitionOf(slot)} as h where h.consumer = consumers.consumer
       order by h.event_id desc limit 1
-    ) as youngest`)
+    ) as youngest left join lateral (
+      select h.event_id from ${partitionOf(slot)} as h
+      where h.consumer = consumers.consumer and h.event_id < ${firstIdAhead} order by h.event_id desc limit 1
+    ) as near on true`)
   if (found?.isOld == null) return 'empty'
-  return found.isOld ? 'old' : 'in use'
+  if (!found.isOld) return 'in use'
+  return found.isAhead ? 'old but for ids ahead' : 'old'
+}
+
+const removedAtOnceMax = 5_000
+
+/** The rare way: row by row, where a slot cannot be emptied as a whole. */
+async function removeOld(db: Queryable, slot: number, stopping: AbortSignal): Promise<number> {
+  let removed = 0
+  for (let last = { consumer: '', id: '00000000-0000-0000-0000-000000000000' }; !stopping.aborted;) {
+    const [step] = await db.query<{ removed: number; consumer: string; id: string }>(sql`
+      with looked as materialized (
+        select consumer, event_id from ${partitionOf(slot)}
+        where (consumer, event_id) > (${last.consumer}, ${last.id}::uuid)
+        order by consumer, event_id limit ${removedAtOnceMax}::int for update skip locked
+      ), removed as (
+        delete from ${partitionOf(slot)} as h using looked
+        where h.consumer = looked.consumer and h.event_id = looked.event_id and ${isOld(sql`looked.event_id`)}
+        returning 1
+      )
+      select (select count(*) from removed)::int as removed, consumer, event_id::text as id
+      from looked order by looked.consumer desc, looked.event_id desc limit 1`)
+    if (!step) break
+    removed += step.removed
+    last = step
+  }
+  return removed
 }
 
 /** A constant of our own, so it may stand in the statement as it is. */

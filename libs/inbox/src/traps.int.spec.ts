@@ -165,6 +165,8 @@ it('a replay from the beginning, twice, parks nothing twice and changes nothing 
     { ...likeRecord(5, 1), headers: { ...likeRecord(5, 1).headers, ce_id: randomUUID() } },
     likeRecord(6, 1),
     likeRecord(7, 3),
+    broken(8, 3), // its key had an effect before
+    likeRecord(9, 3),
   ]
   await handle(records)
   const before = [await applied(), await letters(), await mark()]
@@ -176,4 +178,15 @@ it('a replay from the beginning, twice, parks nothing twice and changes nothing 
     for (const part of [records.slice(0, 4), records.slice(4)]) await handle(part)
     expect([await applied(), await letters(), await mark()]).toEqual(before)
   }
+})
+
+it('a second copy of an event is a duplicate also where its key waits by then: it is not parked (I2, I9)', async () => {
+  const one = likeRecord(0, 7)
+  await handle([one, likeRecord(1, 8)])
+  const again = (offset: number) => likeRecord(offset, 7, idOf(one))
+  expect(await handle([again(2), broken(3, 7), again(4), likeRecord(5, 7)])).toMatchObject({
+    ...{ handled: 0, duplicates: 2 },
+    parked: [{ offset: 3n }, { offset: 5n, reason: 'behind_parked' }],
+  })
+  expect(await handle([again(6), likeRecord(7, 8)])).toMatchObject({ handled: 1, duplicates: 1, parked: [] })
 })

@@ -4,6 +4,7 @@ export { kafkaFailure } from './failure.ts'
 export { buildLogPositions } from './log-positions.ts'
 export type { OutgoingHeader, OutgoingRecord, Position } from './connection.ts'
 export { type KafkaClient, type Publisher, type PublisherOptions, buildPublisher } from './publisher.ts'
+export { readGroupPositions } from './log-positions.ts'
 export {
   type IncomingBatch,
   type IncomingRecord,
@@ -14,6 +15,7 @@ export {
 export {
   type TopicPlan,
   type TopicRetention,
+  addPartitions,
   ensureTopics,
   readOffsetsAt,
   readTopicEnds,

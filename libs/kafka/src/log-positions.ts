@@ -59,3 +59,17 @@ export function buildLogPositions(options: KafkaOptions & { topic: string; group
     stop,
   }
 }
+
+/** The same, asked once. */
+export async function readGroupPositions(
+  options: KafkaOptions,
+  topic: string,
+  groupId: string,
+): Promise<LogPosition[]> {
+  const positions = buildLogPositions({ ...options, topic, groupId })
+  try {
+    return await positions.read()
+  } finally {
+    await positions.stop()
+  }
+}

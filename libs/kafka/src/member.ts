@@ -22,6 +22,9 @@ const fetchWaitMs = 500
 // 27,300/s. A send of 1,000 likes is one record batch of 400 KB: one batch always comes, however large.
 const fetchBytes = 1_048_576
 const fetchBytesPerPartition = 524_288
+// Partitions that are added are seen with the next look at the topic (kafkajs's default is 5 minutes): until then nobody
+// reads what is sent to them.
+const metadataMaxAgeMs = 30_000
 // A client may hang while it joins, or when it is asked to leave; its group then finds out by the session. Both together
 // stay below the time a service has for its stop.
 const leaveMs = 3_000
@@ -162,6 +165,7 @@ function buildMember(options: MemberOptions, sockets: Sockets): Consumer {
     maxWaitTimeInMs: fetchWaitMs,
     maxBytes: fetchBytes,
     maxBytesPerPartition: fetchBytesPerPartition,
+    metadataMaxAge: metadataMaxAgeMs,
     allowAutoTopicCreation: false,
     retry: {
       retries: 3,

@@ -128,13 +128,15 @@ describe('a client that is wedged', () => {
   it('is not what a batch is taken for that lasts longer than the watchdog has patience, and says that it gets on', async () => {
     await send(numbered(0, 10, 1))
     let tries = 0
-    const member = join(async ({ gotOn }) => {
+    const work = async ({ gotOn }: IncomingBatch) => {
       tries += 1
-      for (let part = 0; part < 20; part += 1) {
-        await pause(300)
+      for (let part = 0; part < 18; part += 1) {
+        await pause(500)
         gotOn()
       }
-    })
+      return undefined
+    }
+    const member = join(work, { watchdogMs: 5_000 })
     await until('it was handled and committed', async () => (await committed()).get(1) === 10)
     expect(tries).toBe(1)
     expect(await told('likewise_inbox_client_restarts_total{reason="watchdog"}')).toBeUndefined()

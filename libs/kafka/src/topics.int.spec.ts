@@ -4,7 +4,14 @@ import { afterAll, describe, expect, it } from '@jest/globals'
 import { ConfigResourceTypes } from 'kafkajs'
 import { type KafkaOptions, buildKafka } from './client.ts'
 import { buildPublisher } from './publisher.ts'
-import { type TopicPlan, ensureTopics, readTopicEnds, readTopicRetention, removeTopics } from './topics.ts'
+import {
+  type TopicPlan,
+  addPartitions,
+  ensureTopics,
+  readTopicEnds,
+  readTopicRetention,
+  removeTopics,
+} from './topics.ts'
 
 const options: KafkaOptions = {
   brokers: parseBrokers(process.env['KAFKA_BROKERS'] ?? ''),
@@ -119,6 +126,25 @@ describe('ensureTopics', () => {
   it('says that the broker is away when nobody listens', async () => {
     const away = { ...options, brokers: ['127.0.0.1:1'] }
     await expect(ensureTopics(away, [plan()])).rejects.toMatchObject({ code: 'BROKER_UNAVAILABLE' })
+  })
+})
+
+describe('addPartitions', () => {
+  it('gives a topic more partitions, says how many it had, and once it has them does nothing', async () => {
+    const wanted = plan()
+    await ensureTopics(options, [wanted])
+    expect(await addPartitions(options, wanted.topic, 6)).toBe(3)
+    expect(await partitionsOf(wanted.topic)).toBe(6)
+    expect(await addPartitions(options, wanted.topic, 6)).toBe(6)
+  })
+
+  it('refuses fewer than there are', async () => {
+    const wanted = plan()
+    await ensureTopics(options, [wanted])
+    await expect(addPartitions(options, wanted.topic, 2)).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining(`${wanted.topic} has 3 partitions; Kafka takes none away`),
+    })
   })
 })
 

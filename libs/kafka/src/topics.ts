@@ -2,6 +2,7 @@ import type { Admin, ConfigResourceTypes } from 'kafkajs'
 import { Failure, pause } from '@likewise/service'
 import { type KafkaOptions, buildKafka } from './client.ts'
 import { kafkaFailure } from './failure.ts'
+import { keepSockets } from './sockets.ts'
 
 export interface TopicPlan {
   topic: string
@@ -88,6 +89,34 @@ async function untilLed(admin: Admin, topics: string[]): Promise<void> {
   }
 }
 
+/**
+ * Gives a topic more partitions, while it is used. Keys change theirs: what was sent before must have been handled by then,
+ * or the order of a key is lost (docs/operations.md).
+ *
+ * @returns how many it had.
+ */
+export async function addPartitions(
+  options: KafkaOptions,
+  topic: string,
+  partitions: number,
+): Promise<number> {
+  return withAdmin(options, async (admin) => {
+    const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
+    const before = topics[0]?.partitions.length ?? 0
+    if (before > partitions) {
+      throw new Failure(
+        'CONFIG_INVALID',
+        `Topic ${topic} has ${String(before)} partitions; Kafka takes none away. Give at least as many.`,
+      )
+    }
+    if (before < partitions) {
+      await admin.createPartitions({ topicPartitions: [{ topic, count: partitions }] })
+      await untilLed(admin, [topic])
+    }
+    return before
+  })
+}
+
 /** First offset and end (the offset the next record will get) of each partition. */
 export async function readTopicEnds(
   options: KafkaOptions,
@@ -125,9 +154,13 @@ export interface TopicRetention {
   cleanupPolicy: string
 }
 
-/** What of a topic's settings says how long its records stay. */
-export async function readTopicRetention(options: KafkaOptions, topic: string): Promise<TopicRetention> {
-  return withAdmin(options, async (admin) => {
+/** What of a topic's settings says how long its records stay. Rejects at once when `stopping` aborts. */
+export async function readTopicRetention(
+  options: KafkaOptions,
+  topic: string,
+  stopping?: AbortSignal,
+): Promise<TopicRetention> {
+  const read = async (admin: Admin) => {
     const { resources } = await admin.describeConfigs({
       includeSynonyms: false,
       resources: [{ type: topicResource, name: topic, configNames: ['retention.ms', 'cleanup.policy'] }],
@@ -136,7 +169,8 @@ export async function readTopicRetention(options: KafkaOptions, topic: string): 
       resources[0]?.configEntries.find(({ configName }) => configName === name)?.configValue ?? ''
     const retentionMs = Number(valueOf('retention.ms'))
     return { retentionMs: retentionMs < 0 ? Infinity : retentionMs, cleanupPolicy: valueOf('cleanup.policy') }
-  })
+  }
+  return withAdmin(options, read, stopping)
 }
 
 /** Removes the topics that exist, with all their records; for topics made for a while. */
@@ -161,16 +195,28 @@ export async function removeGroups(options: KafkaOptions, groupIds: readonly str
   })
 }
 
-async function withAdmin<T>(options: KafkaOptions, work: (admin: Admin) => Promise<T>): Promise<T> {
-  const admin = buildKafka(options).admin({
+async function withAdmin<T>(
+  options: KafkaOptions,
+  work: (admin: Admin) => Promise<T>,
+  stopping = new AbortController().signal,
+): Promise<T> {
+  const sockets = keepSockets()
+  const admin = buildKafka(options, sockets.open).admin({
     retry: { retries: 3, initialRetryTime: 100, maxRetryTime: 1_000 },
   })
+  // A broker that takes the connection and says nothing would be waited for, for as long as a request may take.
+  const cut = () => {
+    sockets.destroy()
+  }
+  stopping.addEventListener('abort', cut)
   try {
+    stopping.throwIfAborted()
     await admin.connect()
     return await work(admin)
   } catch (error) {
     throw kafkaFailure(error)
   } finally {
+    stopping.removeEventListener('abort', cut)
     await admin.disconnect().catch(() => undefined)
   }
 }

@@ -1,0 +1,49 @@
+import { type Database, raw, sql } from '@likewise/database'
+import { openTx } from '@likewise/database/testing'
+import { eventually } from '../system.ts'
+
+type Service = 'outbox-relay' | 'metrics-consumer'
+
+/** Keeps whoever writes to a table waiting, in the middle of its statement. */
+export interface TableLock {
+  /** Waits until the service is in the middle of such a statement; @returns its backends. */
+  waiting(): Promise<number[]>
+  /** The statements that wait go on, also those whose process is gone. */
+  release(): Promise<void>
+}
+
+/** Every step of a cursor waits. */
+export const lockCursors = (db: Database): Promise<TableLock> =>
+  lockTable(db, 'catalog.outbox_cursors', 'outbox-relay')
+
+/** The effects of every batch wait: its ids are remembered, its mark has moved, nothing is committed. */
+export const lockEffects = (db: Database): Promise<TableLock> =>
+  lockTable(db, 'metrics.product_metrics', 'metrics-consumer')
+
+async function lockTable(db: Database, table: string, service: Service): Promise<TableLock> {
+  const open = await openTx(db)
+  await open.tx.execute(sql`lock table ${raw(table)} in share mode`)
+  return {
+    async waiting() {
+      let pids: number[] = []
+      await eventually(async () => (pids = await readWaiting(db, service)).length > 0)
+      return pids
+    },
+    release: () => open.commit(),
+  }
+}
+
+async function readWaiting(db: Database, service: Service): Promise<number[]> {
+  const rows = await db.query<{ pid: number }>(sql`
+    select pid from pg_stat_activity
+    where datname = current_database() and application_name = ${`likewise-${service}`} and wait_event_type = 'Lock'`)
+  return rows.map(({ pid }) => pid)
+}
+
+/** Ends all connections of a service to this database, as a failover or an impatient administrator would. */
+export async function terminate(db: Database, service: Service): Promise<number> {
+  const rows = await db.query(sql`
+    select pg_terminate_backend(pid) from pg_stat_activity
+    where datname = current_database() and application_name = ${`likewise-${service}`}`)
+  return rows.length
+}
