@@ -63,7 +63,7 @@ const noEnvironment = {
 
 export default tseslint.config(
   {
-    ignores: ['**/dist/**', '**/out-tsc/**', 'libs/database/src/generated/**', '.likewise/**', '.nx/**'],
+    ignores: ['**/dist/**', '**/out-tsc/**', '**/src/generated/**', '.likewise/**', '.nx/**'],
   },
   { linterOptions: { reportUnusedDisableDirectives: 'error' } },
   {

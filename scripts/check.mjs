@@ -14,6 +14,7 @@ const checks = [
   ['lint and boundaries', [...bin('nx'), 'run-many', '-t', 'lint', '--output-style=static']],
   ['unused files, exports and dependencies', [...bin('knip')]],
   ['settings table', [process.execPath, 'scripts/settings.mjs', '--check']],
+  ['contracts and their client', [process.execPath, 'scripts/contracts.mjs', '--check']],
   ['tests', [process.execPath, 'scripts/test.mjs']],
 ]
 

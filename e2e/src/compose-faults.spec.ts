@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { Failure } from '@likewise/service'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import { cleanComposeEnv, compose, docker } from './demo/compose-stack.ts'
+import { readLikeCount } from './demo/like-count.ts'
 import { sendLike } from './likes.ts'
 import { eventually, freePorts } from './system.ts'
 
@@ -68,10 +69,7 @@ describe('docker compose up', () => {
     await up(...production)
     const api = `http://127.0.0.1:${env['LIKEWISE_PORT']}`
     expect((await sendLike(api, 1, 100)).status).toBe(201)
-    await eventually(async () => {
-      const answer = await fetch(`${api}/api/products/100/metrics`)
-      return ((await answer.json()) as { likeCount: number }).likeCount === 1
-    })
+    await eventually(async () => (await readLikeCount(api, 100)) === 1)
     const published = await compose(env, 'ps', '--format', '{{.Service}} {{.Ports}}')
     expect(published.split('\n').filter((line) => line.includes('->'))).toEqual([
       expect.stringMatching(`^nginx (80/tcp, )?127.0.0.1:${env['LIKEWISE_PORT']}->8080/tcp$`),

@@ -1,3 +1,5 @@
+import { type LikeApi, connectLikeApi } from '@likewise/client'
+
 /** What a client knows about one request: only a 2xx counts as a promise. */
 export interface Answer {
   userId: number
@@ -8,35 +10,36 @@ export interface Answer {
   changed?: boolean
 }
 
+/** The typed client: a route, a field or a status that the documents do not know does not compile here. */
 export async function sendLike(api: string, userId: number, productId: number): Promise<Answer> {
   return answerOf({ userId, productId, liked: true }, () =>
-    fetch(`${api}/api/likes`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ userId, productId }),
-      signal: AbortSignal.timeout(10_000),
-    }),
+    clientOf(api).POST('/api/likes', { body: { userId, productId }, signal: AbortSignal.timeout(10_000) }),
   )
 }
 
 export async function sendUnlike(api: string, userId: number, productId: number): Promise<Answer> {
   return answerOf({ userId, productId, liked: false }, () =>
-    fetch(`${api}/api/products/${productId}/likes/${userId}`, {
-      method: 'DELETE',
+    clientOf(api).DELETE('/api/products/{productId}/likes/{userId}', {
+      params: { path: { productId, userId } },
       signal: AbortSignal.timeout(10_000),
     }),
   )
 }
 
-async function answerOf(asked: Answer, ask: () => Promise<Response>): Promise<Answer> {
+const clients = new Map<string, LikeApi>()
+
+function clientOf(api: string): LikeApi {
+  const client = clients.get(api) ?? connectLikeApi(api)
+  clients.set(api, client)
+  return client
+}
+
+type Answered = { data?: { changed: boolean }; response: Response }
+
+async function answerOf(asked: Answer, ask: () => Promise<Answered>): Promise<Answer> {
   try {
-    const response = await ask()
-    const body = (await response.json()) as { changed?: boolean }
-    return {
-      ...asked,
-      status: response.status,
-      ...(body.changed === undefined ? {} : { changed: body.changed }),
-    }
+    const { data, response } = await ask()
+    return { ...asked, status: response.status, ...(data ? { changed: data.changed } : {}) }
   } catch {
     return asked // the connection broke: the client does not know
   }

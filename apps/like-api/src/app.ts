@@ -1,6 +1,7 @@
 import type { Database } from '@likewise/database'
 import { type Http, type Logger, type Telemetry, buildHttp, checked, version } from '@likewise/service'
 import { addBatchRoute } from './batch-route.ts'
+import { docs } from './docs.ts'
 import { addLikeRoutes } from './like-routes.ts'
 import type { Writer } from './writer.ts'
 
@@ -19,6 +20,7 @@ export function buildApp({ db, writer, log, telemetry }: AppParts): Http {
     service: 'like-api',
     version,
     ready: async () => ({ database: await checked(db.ping()) }),
+    docs,
     endpoints: [
       { method: 'POST', path: '/api/likes', description: 'Like: {"userId":1,"productId":100}' },
       {

@@ -1,6 +1,7 @@
 import { Failure, type Http, toProblem } from '@likewise/service'
 import { Type } from 'typebox'
-import { Id, traceparentOf } from './like-routes.ts'
+import { operations } from './docs.ts'
+import { ProductId, UserId, traceparentOf } from './like-routes.ts'
 import type { LikeKey, WriteResult } from './write.ts'
 import type { Writer } from './writer.ts'
 
@@ -8,27 +9,43 @@ const itemsMax = 500
 /** 500 items of the largest ids are 28 KB. */
 const bodyBytesMax = 64 * 1024
 
-const Like = Type.Object({ userId: Id, productId: Id }, { additionalProperties: false })
+const Like = Type.Object({ userId: UserId, productId: ProductId }, { additionalProperties: false })
 const LikeBatch = Type.Object(
   { items: Type.Array(Like, { minItems: 1, maxItems: itemsMax }) },
-  { additionalProperties: false },
+  {
+    additionalProperties: false,
+    examples: [
+      {
+        items: [
+          { userId: 1, productId: 100 },
+          { userId: 2, productId: 100 },
+        ],
+      },
+    ],
+  },
 )
 const Refusal = Type.Object({ type: Type.String(), title: Type.String(), detail: Type.String() })
 const ItemAnswer = Type.Object({
-  userId: Id,
-  productId: Id,
+  userId: UserId,
+  productId: ProductId,
   status: Type.Integer({ description: 'As the answer to this like alone: 201, 200, or 503.' }),
   changed: Type.Optional(Type.Boolean()),
   problem: Type.Optional(Refusal),
 })
 type ItemAnswer = Type.Static<typeof ItemAnswer>
-const BatchAnswer = Type.Object({ items: Type.Array(ItemAnswer) })
+const BatchAnswer = Type.Object(
+  { items: Type.Array(ItemAnswer) },
+  { description: 'What became of each like, in the order sent.' },
+)
 
 /** Many likes at a time, for importers: each is carried out, and answered for, by itself. */
 export function addBatchRoute(app: Http, writer: Writer): void {
   app.post<{ Body: { items: LikeKey[] } }>(
     '/api/likes/batch',
-    { bodyLimit: bodyBytesMax, schema: { body: LikeBatch, response: { 200: BatchAnswer } } },
+    {
+      bodyLimit: bodyBytesMax,
+      schema: { ...operations.addLikes, body: LikeBatch, response: { 200: BatchAnswer } },
+    },
     async ({ body: { items }, headers }) => {
       const traceparent = traceparentOf(headers)
       const results = await writer.writeAll(

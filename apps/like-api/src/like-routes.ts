@@ -1,16 +1,44 @@
 import type { Database } from '@likewise/database'
 import { Failure, type Http } from '@likewise/service'
 import { Type } from 'typebox'
+import { operations } from './docs.ts'
 import { readLike } from './read-like.ts'
 import type { LikeKey, Write } from './write.ts'
 import type { Writer } from './writer.ts'
 
-export const Id = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })
-const LikeBody = Type.Object({ userId: Id, productId: Id }, { additionalProperties: false })
-const LikeAnswer = Type.Object({ userId: Id, productId: Id, liked: Type.Boolean(), changed: Type.Boolean() })
-const LikeState = Type.Object({ userId: Id, productId: Id, liked: Type.Boolean() })
-const answers = { 200: LikeAnswer, 201: LikeAnswer }
-const LikePath = Type.Object({ productId: Id, userId: Id })
+const idMax = Number.MAX_SAFE_INTEGER
+export const UserId = Type.Integer({ minimum: 1, maximum: idMax, description: 'The user.', examples: [1] })
+export const ProductId = Type.Integer({
+  minimum: 1,
+  maximum: idMax,
+  description: 'The product.',
+  examples: [100],
+})
+const LikeBody = Type.Object(
+  { userId: UserId, productId: ProductId },
+  { additionalProperties: false, examples: [{ userId: 1, productId: 100 }] },
+)
+const likeAnswer = (description: string) =>
+  Type.Object(
+    {
+      userId: UserId,
+      productId: ProductId,
+      liked: Type.Boolean({ description: 'How it is now.' }),
+      changed: Type.Boolean({ description: 'Whether this request changed it.' }),
+    },
+    { description },
+  )
+type LikeAnswer = Type.Static<ReturnType<typeof likeAnswer>>
+const LikeState = Type.Object(
+  { userId: UserId, productId: ProductId, liked: Type.Boolean() },
+  { description: 'Whether the like is there now.' },
+)
+const liked = {
+  200: likeAnswer('It was liked already: nothing was written.'),
+  201: likeAnswer('Liked now: the like and its event are committed.'),
+}
+const unliked = { 200: likeAnswer('Not liked now; `changed` tells whether it was.') }
+const LikePath = Type.Object({ productId: ProductId, userId: UserId })
 
 /** A text of RFC 8941 in quotes, as the draft has it, or the same text without, as most clients send it. */
 const IdempotencyKey = Type.String({
@@ -23,9 +51,7 @@ type LikeHeaders = Type.Static<typeof LikeHeaders>
 
 /** One like at a time. */
 export function addLikeRoutes(app: Http, { db, writer }: { db: Database; writer: Writer }): void {
-  const write = async (
-    asked: Write,
-  ): Promise<{ status: 200 | 201; answer: Type.Static<typeof LikeAnswer> }> => {
+  const write = async (asked: Write): Promise<{ status: 200 | 201; answer: LikeAnswer }> => {
     const { userId, productId, liked } = asked
     const result = await writer.write(asked)
     if (result === 'key reused') throw keyReused()
@@ -35,7 +61,7 @@ export function addLikeRoutes(app: Http, { db, writer }: { db: Database; writer:
 
   app.post<{ Body: LikeKey; Headers: LikeHeaders }>(
     '/api/likes',
-    { schema: { body: LikeBody, headers: LikeHeaders, response: answers } },
+    { schema: { ...operations.addLike, body: LikeBody, headers: LikeHeaders, response: liked } },
     async ({ body, headers }, reply) => {
       const { userId, productId } = body
       const idempotencyKey = unquoted(headers['idempotency-key'])
@@ -46,12 +72,15 @@ export function addLikeRoutes(app: Http, { db, writer }: { db: Database; writer:
   )
 
   const path = '/api/products/:productId/likes/:userId'
-  const schema = { params: LikePath, response: answers }
+  const schemas = {
+    PUT: { ...operations.putLike, params: LikePath, response: liked },
+    DELETE: { ...operations.removeLike, params: LikePath, response: unliked },
+  }
   for (const method of ['PUT', 'DELETE'] as const) {
     app.route<{ Params: LikeKey }>({
       method,
       url: path,
-      schema,
+      schema: schemas[method],
       handler: async ({ params: { userId, productId }, headers }, reply) => {
         const traceparent = traceparentOf(headers)
         const { status, answer } = await write({ userId, productId, liked: method === 'PUT', traceparent })
@@ -62,7 +91,7 @@ export function addLikeRoutes(app: Http, { db, writer }: { db: Database; writer:
 
   app.get<{ Params: LikeKey }>(
     path,
-    { schema: { params: LikePath, response: { 200: LikeState } } },
+    { schema: { ...operations.readLike, params: LikePath, response: { 200: LikeState } } },
     async ({ params: { userId, productId } }) => ({
       userId,
       productId,

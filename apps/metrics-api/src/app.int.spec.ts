@@ -5,7 +5,8 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
 import { buildApp } from './app.ts'
 
 const log = buildLogger({ service: 'test', level: 'silent' })
-const build = (db: Database): Http => buildApp({ db, log, telemetry: buildTelemetry('test'), streams })
+const build = (db: Database): Http =>
+  buildApp({ db, consumer: 'test', log, telemetry: buildTelemetry('test'), streams })
 const streams = { tickMs: 50, heartbeatMs: 15_000, stuckMsMax: 30_000, streamsMax: 10 }
 let test: TestDatabase
 let app: Http
@@ -30,14 +31,22 @@ async function store(productId: number, likeCount: number, at: string): Promise<
 describe('the like count of a product', () => {
   it('is 0 and has no time while nobody ever liked it', async () => {
     const answer = await read(1)
-    expect([answer.statusCode, answer.json()]).toEqual([200, { productId: 1, likeCount: 0, updatedAt: null }])
+    expect([answer.statusCode, answer.json()]).toEqual([
+      200,
+      { productId: 1, likeCount: 0, updatedAt: null, countedThrough: null },
+    ])
   })
 
   it('is what the consumer counted, with the time of its last change in UTC', async () => {
     await store(100, 42, '2026-11-22T10:00:00.123456+02')
     const answer = await read(100)
     expect(answer.headers['content-type']).toMatch(/^application\/json/)
-    expect(answer.json()).toEqual({ productId: 100, likeCount: 42, updatedAt: '2026-11-22T08:00:00.123Z' })
+    expect(answer.json()).toEqual({
+      productId: 100,
+      likeCount: 42,
+      updatedAt: '2026-11-22T08:00:00.123Z',
+      countedThrough: null,
+    })
   })
 
   it('is shown as it is when an unlike came before its like: below zero for a moment', async () => {

@@ -5,6 +5,11 @@ export const MetricsApiConfig = Type.Object({
   METRICS_API_HOST: Type.String({ default: '127.0.0.1', description: 'Address metrics-api listens on.' }),
   METRICS_API_PORT: port(8090, 'Port of metrics-api.'),
   METRICS_DATABASE_URL: postgresUrl('Database of the consumer side (schema metrics).'),
+  CONSUMER_GROUP: Type.String({
+    default: 'metrics-consumer',
+    minLength: 1,
+    description: 'Kafka group, and the name under which events are remembered as handled.',
+  }),
   METRICS_API_POOL_SIZE: Type.Integer({
     default: 5,
     minimum: 1,

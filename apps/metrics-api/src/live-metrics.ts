@@ -1,4 +1,5 @@
 import type { Database } from '@likewise/database'
+import type { CountedThrough } from '@likewise/inbox'
 import { readStates } from '@likewise/metrics'
 import { type EventStream, Failure, type Logger, type Telemetry, pause } from '@likewise/service'
 import { type Watcher, buildWatchers } from './watchers.ts'
@@ -11,6 +12,7 @@ export interface LiveMetricsOptions {
   tickMs: number
   /** Streams of this process. */
   streamsMax: number
+  countedThrough: (productIds: readonly number[]) => Promise<CountedThrough>
 }
 
 type OpenStream = (onClose: (reason: 'closed' | 'stuck') => void) => EventStream
@@ -20,9 +22,16 @@ const outageTickMsMin = 1_000
 
 /**
  * Tells the watchers of a product its metrics: at once, and when they change. All share one loop, which reads what is
- * watched by one statement per tick and rests while nobody watches.
+ * watched by two statements per tick and rests while nobody watches.
  */
-export function buildLiveMetrics({ db, log, telemetry, tickMs, streamsMax }: LiveMetricsOptions) {
+export function buildLiveMetrics({
+  db,
+  log,
+  telemetry,
+  tickMs,
+  streamsMax,
+  countedThrough,
+}: LiveMetricsOptions) {
   const counted = liveTelemetry(telemetry)
   const watchers = buildWatchers()
   const stopping = new AbortController()
@@ -65,7 +74,11 @@ export function buildLiveMetrics({ db, log, telemetry, tickMs, streamsMax }: Liv
 
   async function look(): Promise<void> {
     try {
-      for (const state of await readStates(db, watchers.productIds())) watchers.tell(state)
+      const productIds = watchers.productIds()
+      const through = await countedThrough(productIds)
+      for (const state of await readStates(db, productIds)) {
+        watchers.tell(state, through.of(String(state.metrics.productId)))
+      }
       if (outage !== undefined) log.info('streams are fresh again')
       outage = undefined
     } catch (error) {

@@ -22,7 +22,7 @@ await runService({
       stuckMsMax: config.METRICS_API_STREAM_STUCK_MS,
       streamsMax: config.METRICS_API_STREAMS_MAX,
     }
-    const app = buildApp({ db, log, telemetry, streams })
+    const app = buildApp({ db, consumer: config.CONSUMER_GROUP, log, telemetry, streams })
     defer('http', () => app.close())
     const address = await listen(app, {
       host: config.METRICS_API_HOST,

@@ -20,7 +20,7 @@ beforeAll(async () => {
       return test.db.query(statement)
     },
   }
-  app = buildApp({ db, log, telemetry: buildTelemetry('test'), streams })
+  app = buildApp({ db, consumer: 'test', log, telemetry: buildTelemetry('test'), streams })
 })
 afterAll(async () => {
   await app.close()
@@ -80,7 +80,8 @@ describe('trending', () => {
     expect((whole.json['products'] as unknown[]).length).toBe(2)
     expect(cut.json['products']).toEqual([{ productId: 1, score: 4, added: 4, removed: 0 }])
     expect(whole.headers['cache-control']).toMatch(/^public, max-age=\d+$/)
-    expect(statements - before).toBe(1)
+    // how far the counts have got, and what trends
+    expect(statements - before).toBe(2)
     const { from, to } = whole.json as { from: string; to: string }
     const lengthMs = Date.parse(to) - Date.parse(from)
     expect(lengthMs).toBeGreaterThanOrEqual(3_600_000)
@@ -113,6 +114,7 @@ describe('the history of a product', () => {
       to,
       step: '1m',
       resolution: 'minute',
+      countedThrough: null,
       points: [
         { start: from, added: 0, removed: 0, likeCount: 0 },
         { start: minute(-4), added: 3, removed: 1, likeCount: 2 },
@@ -145,6 +147,7 @@ describe('the history of a product', () => {
       to: '2026-08-01T12:00:00.000Z',
       step: '1h',
       resolution: 'hour',
+      countedThrough: null,
       points: [
         { start: '2026-08-01T10:00:00.000Z', added: 4, removed: 0, likeCount: 10 },
         { start: '2026-08-01T11:00:00.000Z', added: 0, removed: 0, likeCount: 10 },
@@ -187,7 +190,10 @@ describe('the count as of a moment', () => {
     await store(1, 2, 5)
     const asOf = minute(-2)
     const { status, json } = await get(`1/metrics?asOf=${asOf.replace('00.000Z', '59.999999999Z')}`)
-    expect([status, json]).toEqual([200, { productId: 1, likeCount: 2, asOf, resolution: 'minute' }])
+    expect([status, json]).toEqual([
+      200,
+      { productId: 1, likeCount: 2, asOf, resolution: 'minute', countedThrough: null },
+    ])
   })
 
   it('is 0 before the first event and of a product nobody liked', async () => {
@@ -195,7 +201,7 @@ describe('the count as of a moment', () => {
     const asOf = '2020-01-01T00:00:00.000Z'
     for (const productId of [1, 2]) {
       const { json } = await get(`${String(productId)}/metrics?asOf=${asOf}`)
-      expect(json).toEqual({ productId, likeCount: 0, asOf, resolution: 'minute' })
+      expect(json).toEqual({ productId, likeCount: 0, asOf, resolution: 'minute', countedThrough: null })
     }
   })
 

@@ -1,7 +1,7 @@
-import type { Trending, TrendingWindow } from '@likewise/metrics'
+import type { TrendingWindow } from '@likewise/metrics'
 
-export interface SharedTrending {
-  trending: Trending
+export interface SharedTrending<T> {
+  trending: T
   /** How long it is shared, from when it was read. */
   maxAgeMs: number
 }
@@ -15,11 +15,11 @@ const restFactor = 19
  * One answer for everybody who asks about the same window: whoever comes while it is read waits for it, whoever comes
  * within its time gets it. Holds one answer per window. A failure is shared for a second.
  */
-export function shareTrending(
-  read: (window: TrendingWindow) => Promise<Trending>,
+export function shareTrending<T>(
+  read: (window: TrendingWindow) => Promise<T>,
   nowMs = () => performance.now(),
-): (window: TrendingWindow) => Promise<SharedTrending> {
-  const shared = new Map<TrendingWindow, { answer: Promise<SharedTrending>; freshUntilMs: number }>()
+): (window: TrendingWindow) => Promise<SharedTrending<T>> {
+  const shared = new Map<TrendingWindow, { answer: Promise<SharedTrending<T>>; freshUntilMs: number }>()
   return (window) => {
     const known = shared.get(window)
     if (known && nowMs() < known.freshUntilMs) return known.answer
@@ -28,7 +28,7 @@ export function shareTrending(
     shared.set(window, entry)
     return entry.answer
 
-    function done(trending: Trending): SharedTrending {
+    function done(trending: T): SharedTrending<T> {
       const endedMs = nowMs()
       const maxAgeMs = Math.min(freshMsMax, Math.max(freshMsMin, (endedMs - begunMs) * restFactor))
       entry.freshUntilMs = endedMs + maxAgeMs

@@ -26,12 +26,12 @@ export function buildWatchers() {
       if (watchers?.size === 0) products.delete(productId)
     },
 
-    tell({ metrics, version }: ProductState): void {
+    tell({ metrics, version }: ProductState, countedThrough: string | null): void {
       for (const watcher of products.get(metrics.productId) ?? []) {
         if (watcher.version === version && !watcher.isStale) continue
         watcher.version = version
         watcher.isStale = false
-        watcher.stream?.send({ event: 'metrics', id: version, data: metrics })
+        watcher.stream?.send({ event: 'metrics', id: version, data: { ...metrics, countedThrough } })
       }
     },
 

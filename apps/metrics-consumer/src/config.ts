@@ -53,4 +53,8 @@ export const ConsumerConfig = Type.Object({
     description: 'Likes per hour older than this become likes per day, which stay.',
   }),
   CONSUMER_ROLL_UP_EVERY_MS: durationMs(3_600_000, 'How often each consumer rolls up what is older.'),
+  CONSUMER_COUNTED_THROUGH_EVERY_MS: durationMs(
+    1_000,
+    'How often each consumer notes how far the counts have got (countedThrough of metrics-api).',
+  ),
 })

@@ -7,6 +7,7 @@ import { ConsumerConfig } from './config.ts'
 import { startConsuming } from './consumer.ts'
 import { startCopying } from './dead-letter-copy.ts'
 import { watchDeadLetters } from './dead-letter-telemetry.ts'
+import { keepCountedThrough } from './counted-through.ts'
 import { checkRetention } from './retention.ts'
 
 await runService({
@@ -34,11 +35,13 @@ await runService({
     defer('dead-letter copy', startCopying({ db, consumer, kafka, subscriber, telemetry }))
     defer('dead letters', watchDeadLetters(db, consumer, { telemetry, log }))
 
+    const everyMs = config.CONSUMER_ROLL_UP_EVERY_MS
+    const noteEveryMs = config.CONSUMER_COUNTED_THROUGH_EVERY_MS
+    defer('counted through', keepCountedThrough({ db, consumer, topic, kafka, everyMs: noteEveryMs }))
     const [minutesKeptHours, hoursKeptDays] = [
       config.CONSUMER_MINUTES_KEPT_HOURS,
       config.CONSUMER_HOURS_KEPT_DAYS,
     ]
-    const everyMs = config.CONSUMER_ROLL_UP_EVERY_MS
     defer('roll-up', keepRolledUp({ db, minutesKeptHours, hoursKeptDays, everyMs, log, telemetry }))
 
     const ready = async () => ({

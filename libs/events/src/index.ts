@@ -1,3 +1,5 @@
+export { asyncApi } from './async-api.ts'
+export { DeadLetterHeaders } from './dead-letter-headers.ts'
 export { decode, type Decoded, type RefusedReason } from './decoded.ts'
 export { type Envelope, type HeaderValue, type TextEnvelope } from './envelope.ts'
 export { encode } from './encode.ts'

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { Writable } from 'node:stream'
 import { sql } from '@likewise/database'
 import { openTx } from '@likewise/database/testing'
+import { DeadLetterHeaders } from '@likewise/events'
 import { Failure, type Telemetry, buildLogger, buildTelemetry, pause } from '@likewise/service'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import { copyDeadLetters } from './copy.ts'
@@ -112,6 +113,10 @@ describe('a copy', () => {
         },
       },
     ])
+    // as docs/asyncapi.json tells
+    const told = Object.keys(arrived[0]?.headers ?? {}).filter((name) => name.startsWith('likewise_dlq_'))
+    expect(Object.keys(DeadLetterHeaders.properties)).toEqual(expect.arrayContaining(told))
+    expect(told).toEqual(expect.arrayContaining(DeadLetterHeaders.required))
   })
 
   it.each([

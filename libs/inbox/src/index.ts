@@ -4,6 +4,7 @@ export type { BatchOutcome } from './piece.ts'
 export { type ConsumedEvent, type Handled, handleOnce } from './handle-once.ts'
 export type { Horizon, InboxRecord, ParkReason } from './judgement.ts'
 export { type Scope, readMarks } from './offsets.ts'
+export { type CountedThrough, buildCountedThrough, readCountedThrough } from './counted-through.ts'
 export { countDeadLetters } from './dead-letters.ts'
 export { type HandledKeeperOptions, keepHandled } from './purge.ts'
 export {

@@ -1,6 +1,7 @@
 export { ignoreTimerWarning } from './timer-warning.ts'
 export type { KafkaOptions } from './client.ts'
 export { kafkaFailure } from './failure.ts'
+export { buildLogPositions } from './log-positions.ts'
 export type { OutgoingHeader, OutgoingRecord, Position } from './connection.ts'
 export { type KafkaClient, type Publisher, type PublisherOptions, buildPublisher } from './publisher.ts'
 export { readGroupPositions } from './log-positions.ts'

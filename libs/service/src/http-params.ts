@@ -1,12 +1,13 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 
-type Kind = 'integer' | 'number' | 'boolean'
+type Kind = 'integer' | 'number' | 'boolean' | 'integers'
 const kinds: readonly unknown[] = ['integer', 'number', 'boolean']
 
 /**
  * Path and query hold text only, bodies hold types. ajv's coercion is one switch for both, and takes `1e3`, `0x10` and
  * ` 7` for integers; so it is off, and path and query values are read strictly here, for routes whose schema wants it.
- * What is not exactly an integer, a number or a boolean stays text, and ajv refuses it by name.
+ * What is not exactly an integer, a number or a boolean stays text, and ajv refuses it by name. A list of integers is
+ * separated by commas.
  */
 export function readTypedParams(app: FastifyInstance): void {
   app.addHook('onRoute', (route) => {
@@ -21,12 +22,14 @@ export function readTypedParams(app: FastifyInstance): void {
   })
 }
 
+type Field = { type?: unknown; items?: { type?: unknown } }
+
 function typedFields(schema: unknown): [string, Kind][] {
-  const properties =
-    (schema as { properties?: Record<string, { type?: unknown }> } | undefined)?.properties ?? {}
-  return Object.entries(properties).flatMap(([field, { type }]) =>
-    kinds.includes(type) ? [[field, type as Kind]] : [],
-  )
+  const properties = (schema as { properties?: Record<string, Field> } | undefined)?.properties ?? {}
+  return Object.entries(properties).flatMap(([field, { type, items }]): [string, Kind][] => {
+    if (type === 'array' && items?.type === 'integer') return [[field, 'integers']]
+    return kinds.includes(type) ? [[field, type as Kind]] : []
+  })
 }
 
 function convert(values: Record<string, unknown>, fields: [string, Kind][]): void {
@@ -37,6 +40,7 @@ function convert(values: Record<string, unknown>, fields: [string, Kind][]): voi
 }
 
 function typed(text: string, kind: Kind): unknown {
+  if (kind === 'integers') return text.split(',').map((one) => typed(one, 'integer'))
   if (kind === 'boolean') return text === 'true' ? true : text === 'false' ? false : text
   const shape = kind === 'integer' ? /^-?(?:0|[1-9]\d*)$/ : /^-?(?:0|[1-9]\d*)(?:\.\d+)?$/
   if (!shape.test(text)) return text

@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { fastify, LogController } from 'fastify'
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Failure } from './failure.ts'
+import { addDocs } from './http-docs.ts'
+import type { ApiDocs } from './http-docs.ts'
 import { readTypedParams } from './http-params.ts'
 import { addProbes } from './http-probes.ts'
 import type { Ready } from './http-probes.ts'
@@ -42,6 +44,8 @@ export function buildHttp(options: {
   version: string
   ready: Ready
   endpoints: readonly Endpoint[]
+  /** Where given, GET /docs and GET /openapi.json tell of the routes under /api/. */
+  docs?: Omit<ApiDocs, 'version'>
   limits?: Partial<HttpLimits>
 }): Http {
   const { telemetry, service, version, endpoints } = options
@@ -76,6 +80,7 @@ export function buildHttp(options: {
   })
   observe(app, telemetry)
   readTypedParams(app)
+  if (options.docs) addDocs(app, { ...options.docs, version })
   addProbes(app, { ready: options.ready, readyTimeoutMs: limits.readyTimeoutMs, telemetry })
   app.get('/', async () => ({ service, version, endpoints }))
   return app
