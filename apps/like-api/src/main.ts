@@ -1,5 +1,5 @@
 import { connectDatabase, requireSchema } from '@likewise/database'
-import { listen, runService } from '@likewise/service'
+import { connectAuth, listen, readGuard, runService } from '@likewise/service'
 import { buildApp } from './app.ts'
 import { LikeApiConfig } from './config.ts'
 
@@ -7,16 +7,19 @@ await runService({
   name: 'like-api',
   schema: LikeApiConfig,
   async start({ config, log, telemetry, defer }) {
+    const auth = await connectAuth(config, { log })
+    defer('auth', () => auth.stop())
     const db = connectDatabase({
       url: config.CATALOG_DATABASE_URL,
       poolSizeMax: config.LIKE_API_POOL_SIZE,
-      connectTimeoutMs: 1_000,
+      // Below the second in which a client hears that it did not work (I7).
+      connectTimeoutMs: 800,
       statementTimeoutMs: config.LIKE_API_STATEMENT_TIMEOUT_MS,
       applicationName: 'likewise-like-api',
     })
     defer('database', () => db.stop())
     await requireSchema(db, { schema: 'catalog', variable: 'CATALOG_DATABASE_URL' })
-    const app = buildApp({ db, log, telemetry })
+    const app = buildApp({ db, log, telemetry, auth, guard: readGuard(config) })
     defer('http', () => app.close())
     const address = await listen(app, {
       host: config.LIKE_API_HOST,

@@ -10,11 +10,13 @@ import {
 } from '@likewise/metrics'
 import {
   Failure,
+  type Guard,
   type Http,
   type Logger,
   type Telemetry,
   buildHttp,
   checked,
+  defaultGuard,
   openEventStream,
   version,
 } from '@likewise/service'
@@ -37,6 +39,7 @@ export interface AppOptions {
   log: Logger
   telemetry: Telemetry
   streams: StreamLimits
+  guard?: Guard
 }
 
 export interface StreamLimits {
@@ -69,12 +72,13 @@ const endpoints = [
 const retryMs = 2_000
 
 /** The read side over REST. No `listen`: tests use `inject`. */
-export function buildApp({ db, log, telemetry, streams }: AppOptions): Http {
+export function buildApp({ db, log, telemetry, streams, guard = defaultGuard }: AppOptions): Http {
   const app = buildHttp({
     log,
     telemetry,
     service: 'metrics-api',
     version,
+    guard,
     ready: async () => ({ database: await checked(db.ping()) }),
     endpoints,
   })
@@ -132,7 +136,7 @@ function addTrending(app: Http, db: Database): void {
   )
 }
 
-function addStream(app: Http, { db, log, telemetry, streams }: AppOptions): void {
+function addStream(app: Http, { db, log, telemetry, streams }: Omit<AppOptions, 'guard'>): void {
   const { tickMs, heartbeatMs, stuckMsMax, streamsMax } = streams
   const live = buildLiveMetrics({ db, log, telemetry, tickMs, streamsMax })
   // Before the server waits for its open connections, for these do not end by themselves.

@@ -1,5 +1,5 @@
 import { connectDatabase, requireSchema } from '@likewise/database'
-import { listen, runService } from '@likewise/service'
+import { listen, readGuard, runService } from '@likewise/service'
 import { buildApp } from './app.ts'
 import { MetricsApiConfig } from './config.ts'
 
@@ -22,7 +22,7 @@ await runService({
       stuckMsMax: config.METRICS_API_STREAM_STUCK_MS,
       streamsMax: config.METRICS_API_STREAMS_MAX,
     }
-    const app = buildApp({ db, log, telemetry, streams })
+    const app = buildApp({ db, log, telemetry, streams, guard: readGuard(config) })
     defer('http', () => app.close())
     const address = await listen(app, {
       host: config.METRICS_API_HOST,
