@@ -7,7 +7,7 @@ import { Failure } from '@likewise/service'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import { cleanComposeEnv, compose, docker } from './demo/compose-stack.ts'
 import { readLikeCount } from './demo/like-count.ts'
-import { sendLike } from './likes.ts'
+import { sendLike, spread } from './likes.ts'
 import { eventually, freePorts } from './system.ts'
 
 let env: Record<string, string | undefined>
@@ -25,6 +25,7 @@ beforeEach(async () => {
     ...cleanComposeEnv,
     COMPOSE_PROJECT_NAME: `likewise-faults-${process.pid}`,
     LIKEWISE_SECRETS: secrets,
+    AUTH_MODE: 'trusted',
     LIKEWISE_PORT: String(ports['like-api']),
     LIKEWISE_METRICS_PORT: String(ports['metrics-api']),
     LIKEWISE_POSTGRES_PORT: String(ports['outbox-relay']),
@@ -83,6 +84,29 @@ describe('docker compose up', () => {
       'console.log(JSON.stringify(process.env))',
     )
     expect(inspected).not.toContain('a-secret-of-our-own')
+  }, 180_000)
+
+  it('in production asks how callers prove who they are', async () => {
+    await writeSecrets('a-secret-of-our-own')
+    delete env['AUTH_MODE']
+    expect(await sentenceOf(up(...production))).toMatch(/AUTH_MODE.*how do callers prove who they are\?/s)
+  }, 60_000)
+
+  it('in production limits each client by the address that nginx sees, whatever it writes', async () => {
+    await writeSecrets('a-secret-of-our-own')
+    await up(...production)
+    const api = `http://127.0.0.1:${env['LIKEWISE_PORT']}`
+    // More than the default of 1,000 for each of the two replicas.
+    const statuses = new Map<number, number>()
+    await spread(3_000, 30, async (i) => {
+      const { status } = await fetch(`${api}/api/products/1/likes/0`, {
+        method: 'PUT',
+        headers: { 'x-forwarded-for': `127.0.0.${i % 256}` },
+      })
+      statuses.set(status, (statuses.get(status) ?? 0) + 1)
+    })
+    expect([...statuses.keys()].sort()).toEqual([400, 429])
+    expect((await fetch(`${api}/livez`)).status).toBe(200)
   }, 180_000)
 
   it('in production names the secret file that is missing', async () => {

@@ -1,5 +1,16 @@
 import type { Database } from '@likewise/database'
-import { type Http, type Logger, type Telemetry, buildHttp, checked, version } from '@likewise/service'
+import {
+  type Auth,
+  type Guard,
+  type Http,
+  type Logger,
+  type Telemetry,
+  buildHttp,
+  checked,
+  defaultGuard,
+  trustedAuth,
+  version,
+} from '@likewise/service'
 import { addBatchRoute } from './batch-route.ts'
 import { docs } from './docs.ts'
 import { addLikeRoutes } from './like-routes.ts'
@@ -10,16 +21,26 @@ export interface AppParts {
   writer: Writer
   log: Logger
   telemetry: Telemetry
+  guard?: Guard
+  auth?: Auth
 }
 
 /** The write side over REST. No `listen`: tests use `inject`. */
-export function buildApp({ db, writer, log, telemetry }: AppParts): Http {
+export function buildApp(parts: AppParts): Http {
+  const { db, writer, log, telemetry, guard = defaultGuard, auth = trustedAuth } = parts
   const app = buildHttp({
     log,
     telemetry,
     service: 'like-api',
     version,
-    ready: async () => ({ database: await checked(db.ping()) }),
+    guard,
+    auth,
+    ready: async () => {
+      const database = checked(db.ping())
+      if (!auth.check) return { database: await database }
+      const identity = checked(auth.check())
+      return { database: await database, identity: await identity }
+    },
     docs,
     endpoints: [
       { method: 'POST', path: '/api/likes', description: 'Like: {"userId":1,"productId":100}' },

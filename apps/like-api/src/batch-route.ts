@@ -1,7 +1,7 @@
-import { Failure, type Http, toProblem } from '@likewise/service'
+import { Failure, type Http, toProblem, userOf } from '@likewise/service'
 import { Type } from 'typebox'
 import { operations } from './docs.ts'
-import { ProductId, UserId, traceparentOf } from './like-routes.ts'
+import { LikeAsked, ProductId, UserId, traceparentOf } from './like-routes.ts'
 import type { LikeKey, WriteResult } from './write.ts'
 import type { Writer } from './writer.ts'
 
@@ -9,9 +9,8 @@ const itemsMax = 500
 /** 500 items of the largest ids are 28 KB. */
 const bodyBytesMax = 64 * 1024
 
-const Like = Type.Object({ userId: UserId, productId: ProductId }, { additionalProperties: false })
 const LikeBatch = Type.Object(
-  { items: Type.Array(Like, { minItems: 1, maxItems: itemsMax }) },
+  { items: Type.Array(LikeAsked, { minItems: 1, maxItems: itemsMax }) },
   {
     additionalProperties: false,
     examples: [
@@ -40,17 +39,19 @@ const BatchAnswer = Type.Object(
 
 /** Many likes at a time, for importers: each is carried out, and answered for, by itself. */
 export function addBatchRoute(app: Http, writer: Writer): void {
-  app.post<{ Body: { items: LikeKey[] } }>(
+  app.post<{ Body: { items: LikeAsked[] } }>(
     '/api/likes/batch',
     {
       bodyLimit: bodyBytesMax,
       schema: { ...operations.addLikes, body: LikeBatch, response: { 200: BatchAnswer } },
     },
-    async ({ body: { items }, headers }) => {
-      const traceparent = traceparentOf(headers)
-      const results = await writer.writeAll(
-        items.map(({ userId, productId }) => ({ userId, productId, liked: true, traceparent })),
-      )
+    async (request) => {
+      const traceparent = traceparentOf(request.headers)
+      const items = request.body.items.map(({ userId, productId }) => ({
+        userId: userOf(request, userId),
+        productId,
+      }))
+      const results = await writer.writeAll(items.map((item) => ({ ...item, liked: true, traceparent })))
       return { items: answersOf(items, results) }
     },
   )

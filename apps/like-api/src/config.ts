@@ -1,4 +1,4 @@
-import { durationMs, port, postgresUrl } from '@likewise/service'
+import { AuthConfig, GuardConfig, durationMs, port, postgresUrl } from '@likewise/service'
 import { Type } from 'typebox'
 
 export const LikeApiConfig = Type.Object({
@@ -33,4 +33,6 @@ export const LikeApiConfig = Type.Object({
     2_000,
     'Longest statement of like-api; beyond it the answer is 503.',
   ),
+  ...AuthConfig.properties,
+  ...GuardConfig.properties,
 })

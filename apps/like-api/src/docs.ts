@@ -20,10 +20,13 @@ export const docs = {
     'Every request may be repeated: a like that is there is not counted twice. Counts are read from metrics-api. ' +
     'Whatever goes wrong is a problem (RFC 9457) with a permanent `type`; a 503 always means "again, in a moment".',
   tags: [{ name: 'likes', description: 'Who likes what.' }],
+  takesTokens: true,
   uiFolder: dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json')),
 }
 
-const write = { tags: ['likes'], requestHeaders, failures: ['OVERLOADED'] satisfies FailureCode[] }
+/** Of AUTH_MODE=jwt. */
+const ofTokens = ['UNAUTHENTICATED', 'FORBIDDEN', 'IDENTITY_UNAVAILABLE'] satisfies FailureCode[]
+const write = { tags: ['likes'], requestHeaders, failures: ofTokens }
 
 /** What the document says of each route besides its schemas. operationIds are names in clients, so permanent. */
 export const operations = {
@@ -31,7 +34,11 @@ export const operations = {
     ...write,
     operationId: 'addLike',
     summary: 'Like a product',
-    failures: ['IDEMPOTENCY_KEY_IN_FLIGHT', 'IDEMPOTENCY_KEY_REUSED', 'OVERLOADED'] satisfies FailureCode[],
+    failures: [
+      ...ofTokens,
+      'IDEMPOTENCY_KEY_IN_FLIGHT',
+      'IDEMPOTENCY_KEY_REUSED',
+    ] satisfies FailureCode[],
   },
   addLikes: {
     ...write,
@@ -46,5 +53,6 @@ export const operations = {
     operationId: 'readLike',
     summary: 'Whether a user likes a product, from the write side: read your own write',
     tags: ['likes'],
+    failures: ofTokens,
   },
 }

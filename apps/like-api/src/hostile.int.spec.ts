@@ -82,6 +82,15 @@ describe('a body that is no like', () => {
     ['__proto__', '{"userId":1,"productId":100,"__proto__":{"admin":true}}'],
     ['an escaped __proto__', '{"userId":1,"productId":100,"__pr\\u006fto__":{"admin":true}}'],
     ['a poisoned constructor', '{"userId":1,"productId":100,"constructor":{"prototype":{"admin":true}}}'],
+    ['a user that comes twice', '{"userId":1,"userId":2,"productId":100}'],
+    ['a user that would be rounded to another', '{"userId":9007199254740990.9999,"productId":100}'],
+    ['a name with NUL', '{"userId":1,"productId":100,"\\u0000":1}'],
+    ['a name with half of a character', '{"userId":1,"productId":100,"\\ud800":1}'],
+    [
+      'text that is no UTF-8',
+      Buffer.from('7b2275736572496422 3a31 2c22ff22 3a317d'.replaceAll(' ', ''), 'hex'),
+    ],
+    ['UTF-16', Buffer.from('{"userId":1,"productId":100}', 'utf16le')],
     ['10,000 open brackets', '['.repeat(10_000)],
   ])('says that the body is at fault for %s', async (_, body) => {
     const problem = problemOf(await send(body))

@@ -1,5 +1,5 @@
 import type { Database } from '@likewise/database'
-import { Failure, type Http } from '@likewise/service'
+import { Failure, type Http, userOf } from '@likewise/service'
 import { Type } from 'typebox'
 import { operations } from './docs.ts'
 import { readLike } from './read-like.ts'
@@ -14,10 +14,12 @@ export const ProductId = Type.Integer({
   description: 'The product.',
   examples: [100],
 })
-const LikeBody = Type.Object(
-  { userId: UserId, productId: ProductId },
+/** Whoever sends a token need not say who it is. */
+export const LikeAsked = Type.Object(
+  { userId: Type.Optional(UserId), productId: ProductId },
   { additionalProperties: false, examples: [{ userId: 1, productId: 100 }] },
 )
+export type LikeAsked = Type.Static<typeof LikeAsked>
 const likeAnswer = (description: string) =>
   Type.Object(
     {
@@ -59,11 +61,12 @@ export function addLikeRoutes(app: Http, { db, writer }: { db: Database; writer:
     return { status: liked && changed ? 201 : 200, answer: { userId, productId, liked, changed } }
   }
 
-  app.post<{ Body: LikeKey; Headers: LikeHeaders }>(
+  app.post<{ Body: LikeAsked; Headers: LikeHeaders }>(
     '/api/likes',
-    { schema: { ...operations.addLike, body: LikeBody, headers: LikeHeaders, response: liked } },
-    async ({ body, headers }, reply) => {
-      const { userId, productId } = body
+    { schema: { ...operations.addLike, body: LikeAsked, headers: LikeHeaders, response: liked } },
+    async (request, reply) => {
+      const { body, headers } = request
+      const [userId, productId] = [userOf(request, body.userId), body.productId]
       const idempotencyKey = unquoted(headers['idempotency-key'])
       const traceparent = traceparentOf(headers)
       const { status, answer } = await write({ userId, productId, liked: true, traceparent, idempotencyKey })
@@ -81,8 +84,10 @@ export function addLikeRoutes(app: Http, { db, writer }: { db: Database; writer:
       method,
       url: path,
       schema: schemas[method],
-      handler: async ({ params: { userId, productId }, headers }, reply) => {
-        const traceparent = traceparentOf(headers)
+      handler: async (request, reply) => {
+        const { productId } = request.params
+        const userId = userOf(request, request.params.userId)
+        const traceparent = traceparentOf(request.headers)
         const { status, answer } = await write({ userId, productId, liked: method === 'PUT', traceparent })
         return reply.code(status).send(answer)
       },
@@ -92,11 +97,11 @@ export function addLikeRoutes(app: Http, { db, writer }: { db: Database; writer:
   app.get<{ Params: LikeKey }>(
     path,
     { schema: { ...operations.readLike, params: LikePath, response: { 200: LikeState } } },
-    async ({ params: { userId, productId } }) => ({
-      userId,
-      productId,
-      liked: await readLike(db, { userId, productId }),
-    }),
+    async (request) => {
+      const { productId } = request.params
+      const userId = userOf(request, request.params.userId)
+      return { userId, productId, liked: await readLike(db, { userId, productId }) }
+    },
   )
 }
 

@@ -1,5 +1,5 @@
 import { connectDatabase, requireSchema } from '@likewise/database'
-import { listen, runService } from '@likewise/service'
+import { connectAuth, listen, readGuard, runService } from '@likewise/service'
 import { buildApp } from './app.ts'
 import { firstLockWaitMs } from './carry-out.ts'
 import { LikeApiConfig } from './config.ts'
@@ -10,6 +10,8 @@ await runService({
   name: 'like-api',
   schema: LikeApiConfig,
   async start({ config, log, telemetry, defer }) {
+    const auth = await connectAuth(config, { log })
+    defer('auth', () => auth.stop())
     const db = connectDatabase({
       url: config.CATALOG_DATABASE_URL,
       poolSizeMax: config.LIKE_API_POOL_SIZE,
@@ -33,7 +35,7 @@ await runService({
       },
     })
     defer('writer', () => writer.stop())
-    const app = buildApp({ db, writer, log, telemetry })
+    const app = buildApp({ db, writer, log, telemetry, auth, guard: readGuard(config) })
     defer('http', () => app.close())
     const address = await listen(app, {
       host: config.LIKE_API_HOST,

@@ -13,11 +13,13 @@ import {
 } from '@likewise/metrics'
 import {
   Failure,
+  type Guard,
   type Http,
   type Logger,
   type Telemetry,
   buildHttp,
   checked,
+  defaultGuard,
   openEventStream,
   revalidated,
   version,
@@ -47,6 +49,7 @@ export interface AppOptions {
   log: Logger
   telemetry: Telemetry
   streams: StreamLimits
+  guard?: Guard
 }
 
 export interface StreamLimits {
@@ -80,12 +83,14 @@ const endpoints = [
 const retryMs = 2_000
 
 /** The read side over REST. No `listen`: tests use `inject`. */
-export function buildApp({ db, consumer, log, telemetry, streams }: AppOptions): Http {
+export function buildApp(options: AppOptions): Http {
+  const { db, consumer, log, telemetry, streams, guard = defaultGuard } = options
   const app = buildHttp({
     log,
     telemetry,
     service: 'metrics-api',
     version,
+    guard,
     ready: async () => ({ database: await checked(db.ping()) }),
     docs,
     endpoints,
@@ -197,16 +202,9 @@ function addTrending(app: Http, db: Database, countedThrough: ReadCountedThrough
 
 function addStream(
   app: Http,
-  {
-    db,
-    log,
-    telemetry,
-    streams,
-    countedThrough,
-  }: Omit<AppOptions, 'consumer'> & {
-    countedThrough: ReadCountedThrough
-  },
+  options: Omit<AppOptions, 'consumer' | 'guard'> & { countedThrough: ReadCountedThrough },
 ): void {
+  const { db, log, telemetry, streams, countedThrough } = options
   const { tickMs, heartbeatMs, stuckMsMax, streamsMax } = streams
   const live = buildLiveMetrics({ db, log, telemetry, tickMs, streamsMax, countedThrough })
   // Before the server waits for its open connections, for these do not end by themselves.

@@ -1,4 +1,4 @@
-import { durationMs, port, postgresUrl } from '@likewise/service'
+import { GuardConfig, durationMs, port, postgresUrl } from '@likewise/service'
 import { Type } from 'typebox'
 
 export const MetricsApiConfig = Type.Object({
@@ -38,4 +38,5 @@ export const MetricsApiConfig = Type.Object({
     30_000,
     'A client that has not read its stream for so long is cut off.',
   ),
+  ...GuardConfig.properties,
 })

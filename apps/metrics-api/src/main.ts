@@ -1,5 +1,5 @@
 import { connectDatabase, requireSchema } from '@likewise/database'
-import { listen, runService } from '@likewise/service'
+import { listen, readGuard, runService } from '@likewise/service'
 import { buildApp } from './app.ts'
 import { MetricsApiConfig } from './config.ts'
 
@@ -22,7 +22,8 @@ await runService({
       stuckMsMax: config.METRICS_API_STREAM_STUCK_MS,
       streamsMax: config.METRICS_API_STREAMS_MAX,
     }
-    const app = buildApp({ db, consumer: config.CONSUMER_GROUP, log, telemetry, streams })
+    const consumer = config.CONSUMER_GROUP
+    const app = buildApp({ db, consumer, log, telemetry, streams, guard: readGuard(config) })
     defer('http', () => app.close())
     const address = await listen(app, {
       host: config.METRICS_API_HOST,

@@ -27,6 +27,7 @@ export const cleanComposeEnv: Env = {
   COMPOSE_FILE: undefined,
   COMPOSE_PROFILES: undefined,
   POSTGRES_PASSWORD: undefined,
+  AUTH_MODE: undefined,
 }
 
 /** Runs `docker compose …` on the project; its complaints become the Failure's sentence. */

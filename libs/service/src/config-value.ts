@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { Check } from 'typebox/value'
 
 /** The part of JSON Schema an environment variable can be described with. */
@@ -12,11 +13,51 @@ export type Property = {
   maximum?: number
   pattern?: string
   format?: string
+  /** The default is for a developer's machine: with NODE_ENV=production somebody must have chosen. */
+  chosenInProduction?: boolean
 }
 
 const brokerPattern = /^(?:\[[\da-fA-F:.]+\]|[^\s:,[\]/]+):(\d{1,5})$/
 
+/** The words proxy-addr knows for ranges of its own. */
+const addressWords = ['loopback', 'linklocal', 'uniquelocal']
+
+/** An address or a range of them; a range of everything would be no list. */
+function isAddress(text: string): boolean {
+  const [address = '', bits, ...rest] = text.split('/')
+  const family = isIP(address)
+  if (family === 0 || rest.length > 0) return false
+  return bits === undefined || (/^[1-9]\d{0,2}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128))
+}
+
+const isOrigin = (text: string): boolean =>
+  /^https?:\/\/[^*]+$/.test(text) && URL.canParse(text) && new URL(text).origin === text
+
+const everyOf = (accepts: (part: string) => boolean) => (text: string) =>
+  text.split(',').every((part) => accepts(part.trim()))
+
 const formats: Record<string, { type: string; shape: string; accepts: (text: string) => boolean }> = {
+  addresses: {
+    type: 'address list',
+    shape: `a comma-separated list of addresses and ranges, such as 10.0.0.7,192.168.0.0/16,::1, or of the words ${addressWords.join(', ')}, or none`,
+    accepts: (text) =>
+      text === 'none' || everyOf((part) => addressWords.includes(part) || isAddress(part))(text),
+  },
+  origins: {
+    type: 'origin list',
+    shape: 'a comma-separated list of origins, such as https://shop.example',
+    accepts: everyOf(isOrigin),
+  },
+  words: {
+    type: 'list',
+    shape: 'a comma-separated list',
+    accepts: everyOf((part) => /^[\w.+-]+$/.test(part)),
+  },
+  'http-url': {
+    type: 'URL',
+    shape: 'a URL of the shape https://host/path',
+    accepts: (text) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol),
+  },
   'postgres-url': {
     type: 'PostgreSQL URL',
     shape: 'a URL of the shape postgres://user:password@host:5432/database',

@@ -51,7 +51,12 @@ export function brokers(fallback?: string): TString {
 }
 
 export function parseBrokers(text: string): string[] {
-  return text.split(',').map((broker) => broker.trim())
+  return parseList(text)
+}
+
+/** The parts of a comma-separated setting. */
+export function parseList(text: string): string[] {
+  return text.split(',').map((part) => part.trim())
 }
 
 /** At least 1: a zero would mean "never" to one reader and "at once" to the next. */
@@ -74,8 +79,11 @@ export function readConfig<S extends TObject>(schema: S, env: NodeJS.ProcessEnv 
       problems.push(`  ${name}_FILE ${unreadable}.`)
       continue
     }
+    const inProduction = env['NODE_ENV'] === 'production'
     if (text === undefined || text === '') {
-      if (property.default !== undefined) values[name] = checkedDefault(name, property)
+      if (property.chosenInProduction && inProduction) {
+        problems.push(problem({ name, property, fault: 'is not set, and production has no default for it' }))
+      } else if (property.default !== undefined) values[name] = checkedDefault(name, property)
       else if (required.has(name)) problems.push(problem({ name, property, fault: 'is not set' }))
       continue
     }
@@ -83,10 +91,11 @@ export function readConfig<S extends TObject>(schema: S, env: NodeJS.ProcessEnv 
     if (value === undefined) {
       const fault = secretName.test(name) ? 'has a wrong value (not shown)' : `is ${JSON.stringify(text)}`
       problems.push(problem({ name, property, fault }))
-    } else if (env['NODE_ENV'] === 'production' && hasKnownPassword(property, text)) {
-      const fault = 'has the password of docker-compose.yml, which everybody knows'
-      problems.push(problem({ name, property, fault }))
-    } else values[name] = value
+    } else {
+      const fault = inProduction ? unfitForProduction(property, text) : undefined
+      if (fault === undefined) values[name] = value
+      else problems.push(problem({ name, property, fault }))
+    }
   }
   if (problems.length > 0) {
     throw new Failure('CONFIG_INVALID', `The configuration is invalid.\n${problems.join('\n')}`, {
@@ -110,8 +119,16 @@ function readText(name: string, env: NodeJS.ProcessEnv): { text?: string | undef
   }
 }
 
-function hasKnownPassword({ format }: Property, text: string): boolean {
-  return format === 'postgres-url' && new URL(text).password === knownPassword
+function unfitForProduction({ format }: Property, text: string): string | undefined {
+  if (format === 'postgres-url' && new URL(text).password === knownPassword)
+    return 'has the password of docker-compose.yml, which everybody knows'
+  if (format === 'http-url' && text.startsWith('http:') && !isLoopback(new URL(text).hostname))
+    return 'is not encrypted, so that whoever sits on the way can put keys of his own into the answer'
+  return undefined
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '[::1]' || /^127(\.\d+){3}$/.test(host)
 }
 
 /** A default that breaks its own schema is a bug, found by the first start without the variable. */
@@ -124,7 +141,8 @@ function checkedDefault(name: string, property: Property): unknown {
 
 function problem({ name, property, fault }: { name: string; property: Property; fault: string }): string {
   const shown = secretName.test(name) ? 'the default' : String(property.default)
-  const otherwise = property.default === undefined ? '' : `, or leave it out for ${shown}`
+  const optional = property.default !== undefined && !property.chosenInProduction
+  const otherwise = optional ? `, or leave it out for ${shown}` : ''
   const meaning = property.description === undefined ? '' : ` (${property.description})`
   return `  ${name}${meaning} ${fault}: set it to ${expectation(property)}${otherwise}.`
 }

@@ -44,7 +44,11 @@ const endLimitMs = 1_000
  */
 export function openEventStream(
   request: { raw: IncomingMessage },
-  reply: { hijack: () => unknown; raw: ServerResponse },
+  reply: {
+    hijack: () => unknown
+    raw: ServerResponse
+    getHeaders: () => object
+  },
   { heartbeatMs, stuckMsMax, retryMs, onClose }: EventStreamOptions,
 ): EventStream {
   reply.hijack()
@@ -83,7 +87,9 @@ export function openEventStream(
     onClose(reason)
   }
   response.on('close', close)
-  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
+  // Those of the reply too: CORS and the like are set on it before.
+  for (const [name, value] of Object.entries<string>({ ...reply.getHeaders(), ...headers }))
+    response.setHeader(name, value)
   write(`retry: ${String(retryMs)}\n\n`)
   // Gone before we began: 'close' may have been told already.
   if (request.raw.socket.destroyed) setImmediate(close)

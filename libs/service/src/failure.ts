@@ -33,8 +33,15 @@ export const failures = {
   PARAMS_INVALID: { retryable: false, httpStatus: 400, title: 'Parameters invalid' },
   MEDIA_TYPE_UNSUPPORTED: { retryable: false, httpStatus: 415, title: 'Media type unsupported' },
   BODY_TOO_LARGE: { retryable: false, httpStatus: 413, title: 'Body too large' },
+  /** Nobody said who asks, or the proof is not valid (any more). */
+  UNAUTHENTICATED: { retryable: false, httpStatus: 401, title: 'Not authenticated' },
+  /** Known, and not allowed: mostly to act for another user. */
+  FORBIDDEN: { retryable: false, httpStatus: 403, title: 'Forbidden' },
+  TOO_MANY_REQUESTS: { retryable: true, httpStatus: 429, title: 'Too many requests' },
   /** Shed, before anything was done with it. */
   OVERLOADED: { retryable: true, httpStatus: 503, title: 'Overloaded' },
+  /** A token can be judged neither way, since the keys of its issuer cannot be read. */
+  IDENTITY_UNAVAILABLE: { retryable: true, httpStatus: 503, title: 'Identity unavailable' },
   /** As many streams are open as one process takes. */
   TOO_MANY_STREAMS: { retryable: true, httpStatus: 503, title: 'Too many streams' },
   MISSING_TOOL: { retryable: false, httpStatus: 500, title: 'Tool missing' },

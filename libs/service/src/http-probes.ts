@@ -23,8 +23,9 @@ export function addProbes(
 ): void {
   const { telemetry } = options
   const check = boundedCheck(app, options)
-  app.get('/livez', async () => ({ status: 'live' }))
-  app.get('/readyz', async (_request, reply) => {
+  const config = { probe: true }
+  app.get('/livez', { config }, async () => ({ status: 'live' }))
+  app.get('/readyz', { config }, async (_request, reply) => {
     const found = await check()
     const ready = Object.values(found).every((result) => result === true)
     const checks = Object.fromEntries(
@@ -32,7 +33,7 @@ export function addProbes(
     )
     return reply.code(ready ? 200 : 503).send({ status: ready ? 'ready' : 'unready', checks })
   })
-  app.get('/metrics', async (_request, reply) =>
+  app.get('/metrics', { config }, async (_request, reply) =>
     reply.type(telemetry.contentType).send(await telemetry.text()),
   )
 }

@@ -47,9 +47,31 @@ function problemOf(code: FailureCode, detail: string, errors?: FieldError[]): Pr
   return { type: urn(code), title, status: httpStatus, detail, ...(errors ? { errors } : {}) }
 }
 
-function urn(code: string): string {
-  return `urn:likewise:problem:${code.toLowerCase().replaceAll('_', '-')}`
+/** `NOT_FOUND` and `Not Found` alike. */
+export function urn(name: string): string {
+  return `urn:likewise:problem:${name.toLowerCase().replaceAll(/[_ ]/g, '-')}`
 }
+
+/** Every type that an answer may have; docs/problems.md has a page for each. */
+export function problemTypes(): string[] {
+  const told = Object.entries(failures).filter(
+    ([, { httpStatus, retryable }]) => httpStatus < 500 || retryable,
+  )
+  return [
+    ...told.map(([code]) => urn(code)),
+    internalProblem.type,
+    timedOut.type,
+    urn('REQUEST_REFUSED'),
+    ...Object.values(refusalTitles).map(urn),
+  ]
+}
+
+/** Of what Node refuses before there is a request (http-refusal.ts). */
+export const refusalTitles = {
+  400: 'Bad Request',
+  408: 'Request Timeout',
+  431: 'Request Header Fields Too Large',
+} as const
 
 const internalProblem: Problem = {
   type: urn('INTERNAL_ERROR'),

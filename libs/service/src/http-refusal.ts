@@ -1,5 +1,5 @@
-import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
+import { refusalTitles, urn } from './http-problem.ts'
 import type { Problem } from './http-problem.ts'
 
 /** What Node refuses before there is a request: bad HTTP, oversized headers, a request that came too slowly. */
@@ -7,8 +7,8 @@ export function refuseConnection(error: Error & { code?: string }, socket: Socke
   if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
   const status =
     error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 408 : error.code === 'HPE_HEADER_OVERFLOW' ? 431 : 400
-  const title = STATUS_CODES[status] ?? 'Bad Request'
-  const type = `urn:likewise:problem:${title.toLowerCase().replaceAll(' ', '-')}`
+  const title = refusalTitles[status]
+  const type = urn(title)
   const body = JSON.stringify({
     type,
     title,

@@ -1,9 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import { fastify, LogController } from 'fastify'
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { trustedAuth } from './auth.ts'
+import type { Auth } from './auth.ts'
 import { Failure } from './failure.ts'
+import type { Guard } from './guard-config.ts'
+import { readStrictBodies } from './http-body.ts'
 import { addDocs } from './http-docs.ts'
 import type { ApiDocs } from './http-docs.ts'
+import { addGuard } from './http-guard.ts'
 import { readTypedParams } from './http-params.ts'
 import { addProbes } from './http-probes.ts'
 import type { Ready } from './http-probes.ts'
@@ -20,13 +25,19 @@ export type HttpLimits = typeof defaultLimits
 const defaultLimits = {
   /** Bodies are a few numbers; 16 KB is room enough and nothing to fill the memory with. */
   bodyBytesMax: 16 * 1024,
-  /** For a client to hand over its whole request; also ends sockets that never say a word (slow loris). */
+  /** For a client to hand over its headers; also ends sockets that never say a word (slow loris). */
+  headersTimeoutMs: 5_000,
+  /** For a client to hand over its whole request, however steadily it trickles. */
   requestTimeoutMs: 10_000,
+  /** How late the two above may come; Node's default is 30 s. */
+  timeoutCheckMs: 1_000,
   /**
    * Silence on a busy socket: ends clients that stop reading their answer. Streams have a limit of their own
    * (event-stream.ts).
    */
   connectionTimeoutMs: 10_000,
+  /** Each costs some 10 KB; the newest one above it is closed. */
+  connectionsMax: 10_000,
   /** For a handler to answer, else 503: above the database's limits (a better answer), below the silence above. */
   handlerTimeoutMs: 8_000,
   /** For /readyz; orchestrators give a probe a second or a little more. */
@@ -47,8 +58,11 @@ export function buildHttp(options: {
   /** Where given, GET /docs and GET /openapi.json tell of the routes under /api/. */
   docs?: Omit<ApiDocs, 'version'>
   limits?: Partial<HttpLimits>
+  /** For a service that the world may reach; without it there is only what every service has, and no identity. */
+  guard?: Guard
+  auth?: Auth
 }): Http {
-  const { telemetry, service, version, endpoints } = options
+  const { telemetry, service, version, endpoints, guard, auth = trustedAuth } = options
   const limits = { ...defaultLimits, ...options.limits }
   // Fastify infers its logger's type from this; with pino's own no plugin written for FastifyInstance would fit.
   const loggerInstance: FastifyBaseLogger = options.log
@@ -56,6 +70,8 @@ export function buildHttp(options: {
     loggerInstance,
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
+    trustProxy: guard && guard.trustedProxies.length > 0 ? [...guard.trustedProxies] : false,
+    http: { headersTimeout: limits.headersTimeoutMs, connectionsCheckingInterval: limits.timeoutCheckMs },
     bodyLimit: limits.bodyBytesMax,
     requestTimeout: limits.requestTimeoutMs,
     connectionTimeout: limits.connectionTimeoutMs,
@@ -69,17 +85,19 @@ export function buildHttp(options: {
     frameworkErrors: sendProblem,
     clientErrorHandler: refuseConnection,
   })
-  app.removeContentTypeParser('text/plain')
+  app.server.maxConnections = limits.connectionsMax
+  readStrictBodies(app)
   app.setErrorHandler(sendProblem)
   app.setNotFoundHandler((request, reply) => {
     sendProblem(
-      new Failure('NOT_FOUND', `There is no ${request.method} ${request.url.split('?')[0] ?? ''} here.`),
+      new Failure('NOT_FOUND', `There is no ${request.method} ${pathOf(request)} here.`),
       request,
       reply,
     )
   })
   observe(app, telemetry)
   readTypedParams(app)
+  if (guard) addGuard(app, { guard, authenticate: auth.authenticate, telemetry })
   if (options.docs) addDocs(app, { ...options.docs, version })
   addProbes(app, { ready: options.ready, readyTimeoutMs: limits.readyTimeoutMs, telemetry })
   app.get('/', async () => ({ service, version, endpoints }))
@@ -100,25 +118,43 @@ function observe(app: Http, telemetry: Telemetry): void {
     const route = request.routeOptions.url ?? 'unmatched'
     duration.observe({ method: request.method, route, status: reply.statusCode }, reply.elapsedTime / 1000)
     request.log.debug(
-      { method: request.method, url: request.url, status: reply.statusCode, durationMs: reply.elapsedTime },
+      // No query: whoever sends a secret there means it for nobody's log.
+      {
+        method: request.method,
+        url: pathOf(request),
+        status: reply.statusCode,
+        durationMs: reply.elapsedTime,
+      },
       'request',
     )
   })
 }
 
+function pathOf({ url }: FastifyRequest): string {
+  return url.split('?')[0] ?? ''
+}
+
 function sendProblem(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const problem = toProblem(error)
-  if (problem.status >= 500) {
+  // What is shed is counted: a line for each would add to the load.
+  const shed = error instanceof Failure && error.code === 'OVERLOADED'
+  if (problem.status >= 500 && !shed) {
     if (problem.status === 503) request.log.warn({ err: error }, 'request failed for now')
     else request.log.error({ err: error }, 'request failed')
   }
-  if (problem.status === 503) reply.header('retry-after', '1')
+  const retryAfterS = retryAfterOf(error, problem)
+  if (retryAfterS !== undefined) reply.header('retry-after', String(retryAfterS))
   // The instance is the request's id in the log. A serializer of its own: a response schema of the route would cut the problem to its shape.
   void reply
     .code(problem.status)
     .type('application/problem+json')
     .serializer((body: Problem) => JSON.stringify(body))
     .send(problem.status >= 500 ? { ...problem, instance: `urn:uuid:${request.id}` } : problem)
+}
+
+function retryAfterOf(error: unknown, { status }: Problem): number | undefined {
+  const told = error instanceof Failure ? error.details?.['retryAfterS'] : undefined
+  return typeof told === 'number' ? told : status === 503 ? 1 : undefined
 }
 
 /** Resolves to the address. `variable` is the setting that names the port, for the sentence that says how to mend it. */
