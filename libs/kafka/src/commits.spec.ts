@@ -20,7 +20,10 @@ function broker() {
 
 const turn = () => new Promise((resolve) => setTimeout(resolve, 0))
 async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await turn()
+  for (let turns = 0; !holds(); turns += 1) {
+    if (turns > 200) throw new Error(`Not within ${String(turns)} turns: ${String(holds)}`)
+    await turn()
+  }
 }
 const hour = 3_600_000
 
@@ -93,5 +96,21 @@ describe('what is handled', () => {
     commits.forget()
     await commits.flush()
     expect(told).toEqual(['1:10'])
+  })
+
+  it('is forgotten with the request that is on its way, whose failure says nothing about the new generation', async () => {
+    const { told, tell, answer } = broker()
+    const commits = buildCommits('t', 0)
+    commits.note(1, '10', tell)
+    await until(() => told.length === 1)
+    commits.forget()
+    commits.note(2, '5', tell)
+    answer(new Error('the group is rebalancing'))
+    await until(() => told.length === 2)
+    expect(told).toEqual(['1:10', '2:5'])
+    answer()
+    await commits.flush()
+    expect(() => commits.throwFailure()).not.toThrow()
+    expect(told).toHaveLength(2)
   })
 })

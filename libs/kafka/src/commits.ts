@@ -20,6 +20,7 @@ export function buildCommits(topic: string, pauseMs = everyMs) {
   let lastMs = -Infinity
   let hurry = new AbortController()
   let failed: { error: unknown } | undefined
+  let generation = 0
 
   async function tellAll(): Promise<void> {
     while (pending.size > 0) {
@@ -28,9 +29,11 @@ export function buildCommits(topic: string, pauseMs = everyMs) {
       if (partitions.length === 0) return
       pending.clear()
       lastMs = performance.now()
+      const asked = generation
       try {
         await tell?.({ topics: [{ topic, partitions }] })
       } catch (error) {
+        if (asked !== generation) continue
         failed = { error }
         for (const { partition, offset } of partitions) {
           if (!pending.has(partition)) pending.set(partition, offset)
@@ -54,8 +57,10 @@ export function buildCommits(topic: string, pauseMs = everyMs) {
       await start()
       hurry = new AbortController()
     },
-    /** What is not told by now is left to whoever has the partition next. */
+    /** What is not told by now is left to whoever has the partition next; and a failure of before would only upset the group again. */
     forget(): void {
+      generation += 1
+      failed = undefined
       pending.clear()
       hurry.abort()
       hurry = new AbortController()
