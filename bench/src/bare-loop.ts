@@ -5,7 +5,7 @@ import { buildLogger, pause } from '@likewise/service'
 import type { Bed } from './bed.ts'
 
 /** As metrics-consumer by default: CONSUMER_PARTITIONS_AT_ONCE. */
-const partitionsAtOnce = 3
+export const partitionsAtOnce = 3
 const dayMs = 86_400_000
 const horizon = { dedupHorizonMs: 30 * dayMs, futureMaxMs: dayMs }
 const collectLimitMs = 60_000
@@ -51,10 +51,10 @@ export async function collectBatches(
   }
 }
 
-/** Handles the batches as the consumer does, several partitions at a time, each in order. @returns records per second */
+/** Handles the batches as the consumer does, so many partitions at a time, each in order. @returns records per second */
 export async function measureLoop(
   bed: Bed,
-  { consumer, batches }: { consumer: string; batches: readonly IncomingBatch[] },
+  { consumer, batches, atOnce }: { consumer: string; batches: readonly IncomingBatch[]; atOnce: number },
 ): Promise<number> {
   const numbers = [...new Set(batches.map(({ partition }) => partition))]
   const partitions = numbers.map((number) => batches.filter(({ partition }) => partition === number))
@@ -72,7 +72,7 @@ export async function measureLoop(
       }
     }
   }
-  await Promise.all(Array.from({ length: partitionsAtOnce }, worker))
+  await Promise.all(Array.from({ length: atOnce }, worker))
   const records = batches.reduce((sum, batch) => sum + batch.records.length, 0)
   return records / ((performance.now() - begunMs) / 1000)
 }

@@ -1,7 +1,7 @@
 import { topics } from '@likewise/events'
 import { readMarks } from '@likewise/inbox'
 import { buildPublisher, readTopicEnds } from '@likewise/kafka'
-import { collectBatches, measureLoop } from './bare-loop.ts'
+import { collectBatches, measureLoop, partitionsAtOnce } from './bare-loop.ts'
 import { sendAll } from './bare-producer.ts'
 import type { Arguments } from './arguments.ts'
 import type { Bed } from './bed.ts'
@@ -29,22 +29,27 @@ export async function benchConsumerDrain(bed: Bed, { repeats }: Arguments): Prom
   })
   const perBatch = Math.round(records / batches.length)
   bed.tell(
-    `  limit: handleBatch over the same ${String(batches.length)} batches (${String(perBatch)} records on average)`,
+    `  limit: handleBatch over the same ${String(batches.length)} batches (${String(perBatch)} records on average), ` +
+      `${String(partitionsAtOnce)} partitions at a time, and for comparison one batch after the other`,
   )
   const drains: Drain[] = []
   const limits: number[] = []
   for (let i = 1; i <= repeats; i += 1) {
-    const limit = await measureLoop(bed, { consumer: `bench-loop-${String(i)}`, batches })
+    const loop = (atOnce: number) =>
+      measureLoop(bed, { consumer: `bench-loop-${String(i)}-${String(atOnce)}`, batches, atOnce })
+    const [limit, inTurn] = [await loop(partitionsAtOnce), await loop(1)]
     const group = `bench-consumer-${String(i)}`
     const drain = await bed.withService('metrics-consumer', { CONSUMER_GROUP: group }, ({ process }) =>
       drainBy(bed, { pid: process.pid, group, records }),
     )
     drains.push(drain)
     limits.push(limit)
-    bed.tell(`${drainLine(`consumer ${String(i)}/${String(repeats)}`, drain)}; bare ${limit.toFixed(0)}/s`)
+    bed.tell(
+      `${drainLine(`consumer ${String(i)}/${String(repeats)}`, drain)}; bare ${limit.toFixed(0)}/s, ${inTurn.toFixed(0)}/s`,
+    )
   }
   const parts = partsOfDrains({ area: 'consumer' }, drains, {
-    name: 'handleBatch over records in memory',
+    name: 'handleBatch over records in memory, three partitions at a time',
     repeats: limits,
   })
   const groups = drains.map((_, i) => `bench-consumer-${String(i + 1)}`)

@@ -20,7 +20,10 @@ function broker() {
 
 const turn = () => new Promise((resolve) => setTimeout(resolve, 0))
 async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await turn()
+  for (let turns = 0; !holds(); turns += 1) {
+    if (turns > 200) throw new Error(`Not within ${String(turns)} turns: ${String(holds)}`)
+    await turn()
+  }
 }
 const hour = 3_600_000
 

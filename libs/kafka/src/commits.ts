@@ -57,7 +57,7 @@ export function buildCommits(topic: string, pauseMs = everyMs) {
       await start()
       hurry = new AbortController()
     },
-    /** What is not told by now is left to whoever has the partition next. */
+    /** What is not told by now is left to whoever has the partition next; and a failure of before would only upset the group again. */
     forget(): void {
       generation += 1
       failed = undefined

@@ -140,6 +140,18 @@ describe('a member of a group', () => {
     expect(await committed()).toBe(7)
   })
 
+  it('has told the broker of all that it handled once it has stopped, however short before', async () => {
+    const { got, onBatch } = collector()
+    const member = join(onBatch)
+    await until('it is a member', () => member.joined())
+    for (let i = 1; i <= 5; i += 1) {
+      await send(numbered(i * 10, 10, i % partitions))
+      await until(`${String(i)}0 arrived`, () => got.length === i * 10)
+    }
+    await member.stop()
+    expect(await committed()).toBe(50)
+  })
+
   it('shares the partitions with another, and takes them over when the other leaves', async () => {
     const [one, two] = [collector(), collector()]
     const first = join(one.onBatch)
