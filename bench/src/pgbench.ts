@@ -17,8 +17,7 @@ INSERT INTO catalog.likes (user_id, product_id) VALUES (:user_id, :product_id);
 INSERT INTO catalog.outbox_events (shard, aggregate_type, aggregate_id, event_type, topic, partition_key, payload)
 VALUES (:shard, '${aggregateType}', :product_id::bigint::text, '${LikeAdded.properties.type.const}', '${topics.catalogEvents}',
   :product_id::bigint::text,
-  format('{"userId":%s,"productId":%s,"createdAt":"%s"}', :user_id::bigint, :product_id::bigint,
-    to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))::json);
+  json_build_object('userId', :user_id::bigint, 'productId', :product_id::bigint, 'createdAt', now()));
 COMMIT;
 `
 

@@ -23,6 +23,21 @@ describe('what is offered', () => {
     expect(queue.waiting()).toBe(1)
   })
 
+  it('goes beside another batch only with as many as that, and alone once that has landed', () => {
+    const queue = buildWriteQueue<Item>(limits)
+    const offer = (n: number) => queue.offer({ key: `k${n}`, n })
+    for (const n of [1, 2]) offer(n)
+    expect(queue.take()).toHaveLength(2)
+    offer(3)
+    expect(queue.take()).toBeUndefined()
+    offer(4)
+    expect(queue.take()).toHaveLength(2)
+    offer(5)
+    queue.land()
+    queue.land()
+    expect(queue.take()).toMatchObject([{ n: 5 }])
+  })
+
   it('waits for the one before it on its key, although there is room for a batch', () => {
     const queue = buildWriteQueue<Item>(limits)
     const [first, second] = [

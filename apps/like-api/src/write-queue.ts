@@ -22,6 +22,8 @@ export function buildWriteQueue<T extends Keyed>(limits: QueueLimits) {
   const lines = new Map<string, T[]>()
   const inHand = new Set<T>()
   let [waiting, batches] = [0, 0]
+  /** How many were in the batch that went last. */
+  let lastSize = 0
 
   function advance(key: string, line: T[]): void {
     const next = line[0]
@@ -48,13 +50,19 @@ export function buildWriteQueue<T extends Keyed>(limits: QueueLimits) {
       waiting += 1
       return true
     },
-    /** The next batch, if there is anything to do and room in the air. It is followed by `land`, and `release` of each. */
+    /**
+     * The next batch, if there is anything to do and room in the air. It is followed by `land`, and `release` of each.
+     * Beside another one it goes only with as many as that: those who were just answered come back one after the other,
+     * and the first few of them would go alone while the others wait (a tenth of the CPU time, at 64 clients).
+     */
     take(): T[] | undefined {
       if (ready.length === 0 || batches >= limits.batchesMax) return undefined
+      if (batches > 0 && ready.length < lastSize) return undefined
       const batch = ready.splice(0, limits.batchSizeMax)
       for (const item of batch) inHand.add(item)
       waiting -= batch.length
       batches += 1
+      lastSize = batch.length
       return batch
     },
     land(): void {
