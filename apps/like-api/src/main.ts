@@ -1,4 +1,4 @@
-import { connectDatabase, requireSchema } from '@likewise/database'
+import { connectDatabase, requireSchema, withPulse } from '@likewise/database'
 import { connectAuth, listen, readGuard, runService } from '@likewise/service'
 import { buildApp } from './app.ts'
 import { LikeApiConfig } from './config.ts'
@@ -9,7 +9,7 @@ await runService({
   async start({ config, log, telemetry, defer }) {
     const auth = await connectAuth(config, { log })
     defer('auth', () => auth.stop())
-    const db = connectDatabase({
+    const database = connectDatabase({
       url: config.CATALOG_DATABASE_URL,
       poolSizeMax: config.LIKE_API_POOL_SIZE,
       // Below the second in which a client hears that it did not work (I7).
@@ -17,6 +17,7 @@ await runService({
       statementTimeoutMs: config.LIKE_API_STATEMENT_TIMEOUT_MS,
       applicationName: 'likewise-like-api',
     })
+    const db = withPulse(database)
     defer('database', () => db.stop())
     await requireSchema(db, { schema: 'catalog', variable: 'CATALOG_DATABASE_URL' })
     const app = buildApp({ db, log, telemetry, auth, guard: readGuard(config) })
