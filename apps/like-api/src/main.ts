@@ -1,4 +1,4 @@
-import { connectDatabase, requireSchema } from '@likewise/database'
+import { connectDatabase, requireSchema, withPulse } from '@likewise/database'
 import { connectAuth, listen, readGuard, runService } from '@likewise/service'
 import { buildApp } from './app.ts'
 import { firstLockWaitMs } from './carry-out.ts'
@@ -12,7 +12,7 @@ await runService({
   async start({ config, log, telemetry, defer }) {
     const auth = await connectAuth(config, { log })
     defer('auth', () => auth.stop())
-    const db = connectDatabase({
+    const database = connectDatabase({
       url: config.CATALOG_DATABASE_URL,
       poolSizeMax: config.LIKE_API_POOL_SIZE,
       // Below a second with what the pool adds to it: who waits longer for a connection is answered 503.
@@ -22,6 +22,7 @@ await runService({
       lockTimeoutMs: firstLockWaitMs,
       applicationName: 'likewise-like-api',
     })
+    const db = withPulse(database)
     defer('database', () => db.stop())
     await requireSchema(db, { schema: 'catalog', variable: 'CATALOG_DATABASE_URL' })
     defer('idempotency keys', keepKeys(db, log))

@@ -1,4 +1,4 @@
-import { connectDatabase, requireSchema } from '@likewise/database'
+import { connectDatabase, requireSchema, withPulse } from '@likewise/database'
 import { listen, readGuard, runService } from '@likewise/service'
 import { buildApp } from './app.ts'
 import { MetricsApiConfig } from './config.ts'
@@ -7,13 +7,14 @@ await runService({
   name: 'metrics-api',
   schema: MetricsApiConfig,
   async start({ config, log, telemetry, defer }) {
-    const db = connectDatabase({
+    const database = connectDatabase({
       url: config.METRICS_DATABASE_URL,
       poolSizeMax: config.METRICS_API_POOL_SIZE,
-      connectTimeoutMs: 1_000,
+      connectTimeoutMs: 800,
       statementTimeoutMs: config.METRICS_API_STATEMENT_TIMEOUT_MS,
       applicationName: 'likewise-metrics-api',
     })
+    const db = withPulse(database)
     defer('database', () => db.stop())
     await requireSchema(db, { schema: 'metrics', variable: 'METRICS_DATABASE_URL' })
     const streams = {
