@@ -1,7 +1,7 @@
 // npm run fuzz: requests that nobody thought of, against like-api and metrics-api as processes, made by schemathesis from
 // the OpenAPI documents that they serve. Starts its own PostgreSQL and Kafka. Fails on an answer that is a 5xx, that the
 // document does not know (status, content type, headers, shape), or that takes what the document forbids.
-//   FUZZ_EXAMPLES (40)   requests of each operation and phase, at most
+//   FUZZ_EXAMPLES (100)   requests of each operation and phase, at most
 //   FUZZ_SEED (1)        the same seed makes the same requests
 // Needs Python 3.10 or newer: schemathesis is installed once into a cache folder. Without Python it says so and ends with 0.
 import { spawn, spawnSync } from 'node:child_process'
@@ -57,8 +57,8 @@ try {
   for (const url of [system.apis[0], system.metricsApi]) {
     const args = [
       ...['run', `${url}/openapi.json`, '--url', url, '--checks', checks.join(',')],
-      ...['--phases', 'examples,coverage,fuzzing', '--max-examples', process.env.FUZZ_EXAMPLES || '40'],
-      ...['--seed', process.env.FUZZ_SEED || '1', '--max-time', '60', '--request-timeout', '10'],
+      ...['--phases', 'examples,coverage,fuzzing', '--max-examples', process.env.FUZZ_EXAMPLES || '100'],
+      ...['--seed', process.env.FUZZ_SEED || '1', '--request-timeout', '10'],
       ...['--continue-on-failure', '--no-color', '--warnings', 'off'],
       // A stream has no end to wait for.
       ...['--exclude-operation-id', 'streamMetrics'],

@@ -37,7 +37,7 @@ function counts<T extends TProperties>(properties: T, description: string, examp
 }
 
 /** Headers that are read, not validated. */
-const headers = <T extends Record<string, string>>(described: T): Record<string, TSchema> =>
+const headers = (described: Record<string, string>): Record<string, TSchema> =>
   Object.fromEntries(
     Object.entries(described).map(([name, description]) => [
       name,

@@ -29,8 +29,6 @@ export function revalidated<Body>(
 
 /** Compared weakly, as If-None-Match asks for (RFC 9110 §13.1.2). */
 function names(header: string | undefined, tag: string): boolean {
-  return (
-    header !== undefined &&
-    header.split(',').some((one) => one.trim() === '*' || one.trim().replace(/^W\//, '') === `"${tag}"`)
-  )
+  const tags = header?.split(',').map((one) => one.trim().replace(/^W\//, '')) ?? []
+  return tags.some((one) => one === '*' || one === `"${tag}"`)
 }

@@ -3,6 +3,7 @@ import { createRequire } from 'node:module'
 import { afterEach, describe, expect, it } from '@jest/globals'
 import { Type } from 'typebox'
 import { type Http, buildHttp } from './http.ts'
+import type { ApiDocs } from './http-docs.ts'
 import { buildLogger } from './logger.ts'
 import { buildTelemetry } from './telemetry.ts'
 
@@ -11,7 +12,7 @@ afterEach(async () => {
   await Promise.all(apps.splice(0).map((app) => app.close()))
 })
 
-function build(): Http {
+function build(docs: Partial<ApiDocs> = {}): Http {
   const app = buildHttp({
     log: buildLogger({ service: 'test', level: 'silent' }),
     telemetry: buildTelemetry('test'),
@@ -24,6 +25,7 @@ function build(): Http {
       description: 'Sells.',
       tags: [{ name: 'orders', description: 'What is bought.' }],
       uiFolder: dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json')),
+      ...docs,
     },
   })
   apps.push(app)
@@ -102,6 +104,19 @@ describe('the OpenAPI document of a service', () => {
     ])
     expect(Object.keys(get['503']!.headers ?? {})).toEqual(['retry-after'])
     expect(get['400']!.headers).toBeUndefined()
+  })
+
+  it('tells of each route what any route of its service may answer with, and that callers may have to say who they are', async () => {
+    const document = await documentOf(build({ failures: ['CONFLICT', 'OVERLOADED'], takesTokens: true }))
+    const { responses } = document.paths['/api/orders']!['post']!
+    expect(Object.keys(responses)).toContain('409')
+    expect(Object.keys(responses['503']!.content['application/problem+json']!.examples)).toContain(
+      'OVERLOADED',
+    )
+    expect(document).toMatchObject({
+      security: [{}, { bearer: [] }],
+      components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } } },
+    })
   })
 
   it('shows problems as they are really answered', async () => {

@@ -31,6 +31,10 @@ export interface ApiInfo {
   readonly version: string
   readonly description: string
   readonly tags: readonly { readonly name: string; readonly description: string }[]
+  /** Failures that each of its routes may answer with, besides those that any service has. */
+  readonly failures?: readonly FailureCode[]
+  /** Callers may have to say who they are, by a bearer token. */
+  readonly takesTokens?: boolean
 }
 
 /** JSON Schema as TypeBox makes it. It is OpenAPI 3.1's own dialect, so schemas go into the document as they are. */
@@ -69,23 +73,30 @@ const problemSchema = {
 
 /** The OpenAPI 3.1 document of the routes, in their order. Pure, so that what is served and what is checked in are one. */
 export function openApiOf(info: ApiInfo, routes: readonly ApiRoute[]): Record<string, unknown> {
+  const { tags, failures = [], takesTokens = false, ...about } = info
   const paths: Record<string, Record<string, unknown>> = {}
   for (const route of routes) {
     const path = route.url.replaceAll(/:(\w+)/g, '{$1}')
-    paths[path] = { ...paths[path], [route.method.toLowerCase()]: operationOf(route) }
+    paths[path] = { ...paths[path], [route.method.toLowerCase()]: operationOf(route, failures) }
   }
-  const { tags, ...about } = info
   return {
     openapi: '3.1.1',
     info: { ...about, license: { name: 'MIT', identifier: 'MIT' } },
     servers: [{ url: '/', description: 'The server that serves this document.' }],
     tags,
     paths,
-    components: { schemas: { Problem: problemSchema } },
+    ...(takesTokens ? { security: [{}, { bearer: [] }] } : {}),
+    components: {
+      schemas: { Problem: problemSchema },
+      ...(takesTokens ? { securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } } } : {}),
+    },
   }
 }
 
-function operationOf({ method, url, schema }: ApiRoute): Record<string, unknown> {
+function operationOf(
+  { method, url, schema }: ApiRoute,
+  failuresOfAll: readonly FailureCode[],
+): Record<string, unknown> {
   const { operationId, summary, description, tags, body } = schema
   const parameters = [
     ...parametersOf('path', schema.params),
@@ -107,7 +118,7 @@ function operationOf({ method, url, schema }: ApiRoute): Record<string, unknown>
           answerOf(status, answer),
         ]),
       ),
-      ...problemsOf(codesOf(method, schema)),
+      ...problemsOf(codesOf(method, schema, failuresOfAll)),
     },
   })
 }
@@ -171,6 +182,7 @@ const ofEveryRoute: readonly Thrown[] = [
 function codesOf(
   method: string,
   { params, querystring, headers, body, failures = [] }: FastifySchema,
+  failuresOfAll: readonly FailureCode[],
 ): Thrown[] {
   const hasParameters = [params, querystring, headers].some((schema) => schema !== undefined)
   const takesBody = !['GET', 'HEAD'].includes(method)
@@ -180,7 +192,7 @@ function codesOf(
     // Such an id is another path.
     ...(params === undefined ? [] : [thrownOf('NOT_FOUND', `There is no ${method} of that here.`)]),
     ...(takesBody ? [thrownOf('BODY_TOO_LARGE'), thrownOf('MEDIA_TYPE_UNSUPPORTED')] : []),
-    ...failures.map((code) => thrownOf(code)),
+    ...[...new Set([...failures, ...failuresOfAll])].map((code) => thrownOf(code)),
     ...ofEveryRoute,
   ]
 }
@@ -198,6 +210,7 @@ function problemsOf(thrown: readonly Thrown[]): Record<string, unknown> {
       {
         description: all.map(({ problem }) => problem.title).join(' · '),
         ...(isLater(status) ? { headers: { 'retry-after': retryAfter } } : {}),
+        ...(status === 401 ? { headers: { 'www-authenticate': wwwAuthenticate } } : {}),
         content: {
           'application/problem+json': {
             schema: {
@@ -225,6 +238,7 @@ const retryAfter = {
   description: 'Seconds to wait before the request is sent again.',
   schema: { type: 'integer', minimum: 0 },
 }
+const wwwAuthenticate = { description: 'How to say who asks (RFC 6750).', schema: { type: 'string' } }
 
 /** Without what TypeBox keeps for itself, and without what is undefined. */
 const plain = (value: Record<string, unknown>): Record<string, unknown> =>
