@@ -1,20 +1,20 @@
 import { connect } from 'node:net'
 import { connectDatabase } from '@likewise/database'
 import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
-import { type Http, buildLogger, buildTelemetry, connectAuth, listen } from '@likewise/service'
+import { buildLogger, connectAuth, listen } from '@likewise/service'
 import { afterAll, beforeAll, expect, it } from '@jest/globals'
-import { buildApp } from './app.ts'
+import { startTestApp } from './testing.ts'
 
 const canary = 'c4n4ry'
 let test: TestDatabase
 const lines: string[] = []
-const apps: Http[] = []
+const stops: (() => Promise<void>)[] = []
 
 beforeAll(async () => {
   test = await freshDatabase('like_api_canary')
 })
 afterAll(async () => {
-  await Promise.all(apps.map((app) => app.close()))
+  await Promise.all(stops.map((stop) => stop()))
   await test.drop()
 })
 
@@ -36,9 +36,9 @@ async function build(databaseUrl: string, mode: 'jwt' | 'trusted'): Promise<numb
     statementTimeoutMs: 500,
     applicationName: 'test',
   })
-  const app = buildApp({ db, log, telemetry: buildTelemetry('test'), auth })
-  app.addHook('onClose', () => db.stop())
-  apps.push(app)
+  const started = startTestApp(db, { answerWithinMs: 2_000 }, { auth, log })
+  stops.push(() => started.stop().then(() => db.stop()))
+  const { app } = started
   return Number(new URL(await listen(app, { host: '127.0.0.1', port: 0, variable: 'X' })).port)
 }
 

@@ -24,7 +24,7 @@ beforeAll(async () => {
     },
     { log },
   )
-  started = startTestApp(test.db, {}, auth)
+  started = startTestApp(test.db, {}, { auth })
   app = started.app
 })
 afterAll(async () => {

@@ -26,8 +26,9 @@ await runService({
     defer('database', () => db.stop())
     await requireSchema(db, { schema: 'catalog', variable: 'CATALOG_DATABASE_URL' })
     defer('idempotency keys', keepKeys(db, log))
+    // Without the pulse: a key is held until its statement is over, whatever has been answered by then.
     const writer = startWriter({
-      db,
+      db: database,
       telemetry,
       limits: {
         batchSizeMax: config.LIKE_API_BATCH_SIZE,

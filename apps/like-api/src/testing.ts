@@ -1,5 +1,12 @@
 import type { Database } from '@likewise/database'
-import { type Auth, type Http, buildLogger, buildTelemetry, trustedAuth } from '@likewise/service'
+import {
+  type Auth,
+  type Http,
+  type Logger,
+  buildLogger,
+  buildTelemetry,
+  trustedAuth,
+} from '@likewise/service'
 import { buildApp } from './app.ts'
 import { type Writer, type WriterLimits, startWriter } from './writer.ts'
 
@@ -9,17 +16,17 @@ export interface TestApp {
   stop(): Promise<void>
 }
 
+const silent = buildLogger({ service: 'test', level: 'silent' })
 const defaultLimits: WriterLimits = { batchSizeMax: 256, waitingMax: 5_000, answerWithinMs: 10_000 }
 
 /** like-api without a port, on a database of the test's. Its writes have the time a busy machine needs. */
 export function startTestApp(
   db: Database,
   limits: Partial<WriterLimits> = {},
-  auth: Auth = trustedAuth,
+  { auth = trustedAuth, log = silent }: { auth?: Auth; log?: Logger } = {},
 ): TestApp {
   const telemetry = buildTelemetry('test')
   const writer = startWriter({ db, telemetry, limits: { ...defaultLimits, ...limits } })
-  const log = buildLogger({ service: 'test', level: 'silent' })
   const app = buildApp({ db, writer, log, telemetry, auth })
   return {
     app,

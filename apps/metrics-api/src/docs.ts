@@ -10,6 +10,7 @@ export const docs = {
     'travels; `countedThrough` says how far it has got. Whatever goes wrong is a problem (RFC 9457) with a permanent ' +
     '`type`; a 503 always means "again, in a moment". An unknown query parameter is refused.',
   tags: [{ name: 'counts', description: 'How many like what.' }],
+  failures: ['TOO_MANY_REQUESTS', 'OVERLOADED'] satisfies FailureCode[],
   uiFolder: dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json')),
 }
 

@@ -3,7 +3,7 @@ import { withPulse } from './pulse.ts'
 import { sql } from './sql.ts'
 import { emptyDatabase } from './testing/empty-database.ts'
 import type { EmptyDatabase } from './testing/empty-database.ts'
-import { faultyLink } from './testing/faulty-link.ts'
+import { faultyLink } from './faulty-link.ts'
 
 let fresh: EmptyDatabase
 beforeAll(async () => {

@@ -119,7 +119,7 @@ export interface operations {
                      * @description The user.
                      * @example 1
                      */
-                    userId: number;
+                    userId?: number;
                     /**
                      * @description The product.
                      * @example 100
@@ -191,6 +191,36 @@ export interface operations {
                     };
                 };
             };
+            /** @description Not authenticated */
+            401: {
+                headers: {
+                    /** @description How to say who asks (RFC 6750). */
+                    "www-authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 401;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:unauthenticated";
+                    };
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 403;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:forbidden";
+                    };
+                };
+            };
             /** @description Idempotency key in flight */
             409: {
                 headers: {
@@ -247,6 +277,22 @@ export interface operations {
                     };
                 };
             };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    /** @description Seconds to wait before the request is sent again. */
+                    "retry-after"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 429;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:too-many-requests";
+                    };
+                };
+            };
             /** @description Internal error */
             500: {
                 headers: {
@@ -261,7 +307,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description Overloaded · Database unavailable · Database busy · Timed out */
+            /** @description Identity unavailable · Overloaded · Database unavailable · Database busy · Timed out */
             503: {
                 headers: {
                     /** @description Seconds to wait before the request is sent again. */
@@ -273,7 +319,7 @@ export interface operations {
                         /** @constant */
                         status?: 503;
                         /** @enum {unknown} */
-                        type?: "urn:likewise:problem:overloaded" | "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
+                        type?: "urn:likewise:problem:identity-unavailable" | "urn:likewise:problem:overloaded" | "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
                     };
                 };
             };
@@ -334,6 +380,36 @@ export interface operations {
                     };
                 };
             };
+            /** @description Not authenticated */
+            401: {
+                headers: {
+                    /** @description How to say who asks (RFC 6750). */
+                    "www-authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 401;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:unauthenticated";
+                    };
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 403;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:forbidden";
+                    };
+                };
+            };
             /** @description Not found */
             404: {
                 headers: {
@@ -345,6 +421,22 @@ export interface operations {
                         status?: 404;
                         /** @enum {unknown} */
                         type?: "urn:likewise:problem:not-found";
+                    };
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    /** @description Seconds to wait before the request is sent again. */
+                    "retry-after"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 429;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:too-many-requests";
                     };
                 };
             };
@@ -362,7 +454,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description Database unavailable · Database busy · Timed out */
+            /** @description Identity unavailable · Overloaded · Database unavailable · Database busy · Timed out */
             503: {
                 headers: {
                     /** @description Seconds to wait before the request is sent again. */
@@ -374,7 +466,7 @@ export interface operations {
                         /** @constant */
                         status?: 503;
                         /** @enum {unknown} */
-                        type?: "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
+                        type?: "urn:likewise:problem:identity-unavailable" | "urn:likewise:problem:overloaded" | "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
                     };
                 };
             };
@@ -468,6 +560,36 @@ export interface operations {
                     };
                 };
             };
+            /** @description Not authenticated */
+            401: {
+                headers: {
+                    /** @description How to say who asks (RFC 6750). */
+                    "www-authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 401;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:unauthenticated";
+                    };
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 403;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:forbidden";
+                    };
+                };
+            };
             /** @description Not found */
             404: {
                 headers: {
@@ -510,6 +632,22 @@ export interface operations {
                     };
                 };
             };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    /** @description Seconds to wait before the request is sent again. */
+                    "retry-after"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 429;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:too-many-requests";
+                    };
+                };
+            };
             /** @description Internal error */
             500: {
                 headers: {
@@ -524,7 +662,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description Overloaded · Database unavailable · Database busy · Timed out */
+            /** @description Identity unavailable · Overloaded · Database unavailable · Database busy · Timed out */
             503: {
                 headers: {
                     /** @description Seconds to wait before the request is sent again. */
@@ -536,7 +674,7 @@ export interface operations {
                         /** @constant */
                         status?: 503;
                         /** @enum {unknown} */
-                        type?: "urn:likewise:problem:overloaded" | "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
+                        type?: "urn:likewise:problem:identity-unavailable" | "urn:likewise:problem:overloaded" | "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
                     };
                 };
             };
@@ -606,6 +744,36 @@ export interface operations {
                     };
                 };
             };
+            /** @description Not authenticated */
+            401: {
+                headers: {
+                    /** @description How to say who asks (RFC 6750). */
+                    "www-authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 401;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:unauthenticated";
+                    };
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 403;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:forbidden";
+                    };
+                };
+            };
             /** @description Not found */
             404: {
                 headers: {
@@ -648,6 +816,22 @@ export interface operations {
                     };
                 };
             };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    /** @description Seconds to wait before the request is sent again. */
+                    "retry-after"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 429;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:too-many-requests";
+                    };
+                };
+            };
             /** @description Internal error */
             500: {
                 headers: {
@@ -662,7 +846,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description Overloaded · Database unavailable · Database busy · Timed out */
+            /** @description Identity unavailable · Overloaded · Database unavailable · Database busy · Timed out */
             503: {
                 headers: {
                     /** @description Seconds to wait before the request is sent again. */
@@ -674,7 +858,7 @@ export interface operations {
                         /** @constant */
                         status?: 503;
                         /** @enum {unknown} */
-                        type?: "urn:likewise:problem:overloaded" | "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
+                        type?: "urn:likewise:problem:identity-unavailable" | "urn:likewise:problem:overloaded" | "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
                     };
                 };
             };
@@ -715,7 +899,7 @@ export interface operations {
                          * @description The user.
                          * @example 1
                          */
-                        userId: number;
+                        userId?: number;
                         /**
                          * @description The product.
                          * @example 100
@@ -770,6 +954,36 @@ export interface operations {
                     };
                 };
             };
+            /** @description Not authenticated */
+            401: {
+                headers: {
+                    /** @description How to say who asks (RFC 6750). */
+                    "www-authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 401;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:unauthenticated";
+                    };
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 403;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:forbidden";
+                    };
+                };
+            };
             /** @description Body too large */
             413: {
                 headers: {
@@ -798,6 +1012,22 @@ export interface operations {
                     };
                 };
             };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    /** @description Seconds to wait before the request is sent again. */
+                    "retry-after"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 429;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:too-many-requests";
+                    };
+                };
+            };
             /** @description Internal error */
             500: {
                 headers: {
@@ -812,7 +1042,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description Overloaded · Database unavailable · Database busy · Timed out */
+            /** @description Identity unavailable · Overloaded · Database unavailable · Database busy · Timed out */
             503: {
                 headers: {
                     /** @description Seconds to wait before the request is sent again. */
@@ -824,7 +1054,7 @@ export interface operations {
                         /** @constant */
                         status?: 503;
                         /** @enum {unknown} */
-                        type?: "urn:likewise:problem:overloaded" | "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
+                        type?: "urn:likewise:problem:identity-unavailable" | "urn:likewise:problem:overloaded" | "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
                     };
                 };
             };

@@ -224,6 +224,22 @@ export interface operations {
                     };
                 };
             };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    /** @description Seconds to wait before the request is sent again. */
+                    "retry-after"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 429;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:too-many-requests";
+                    };
+                };
+            };
             /** @description Internal error */
             500: {
                 headers: {
@@ -238,7 +254,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description Database unavailable · Database busy · Timed out */
+            /** @description Overloaded · Database unavailable · Database busy · Timed out */
             503: {
                 headers: {
                     /** @description Seconds to wait before the request is sent again. */
@@ -250,7 +266,7 @@ export interface operations {
                         /** @constant */
                         status?: 503;
                         /** @enum {unknown} */
-                        type?: "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
+                        type?: "urn:likewise:problem:overloaded" | "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
                     };
                 };
             };
@@ -352,6 +368,22 @@ export interface operations {
                     };
                 };
             };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    /** @description Seconds to wait before the request is sent again. */
+                    "retry-after"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 429;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:too-many-requests";
+                    };
+                };
+            };
             /** @description Internal error */
             500: {
                 headers: {
@@ -366,7 +398,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description Database unavailable · Database busy · Timed out */
+            /** @description Overloaded · Database unavailable · Database busy · Timed out */
             503: {
                 headers: {
                     /** @description Seconds to wait before the request is sent again. */
@@ -378,7 +410,7 @@ export interface operations {
                         /** @constant */
                         status?: 503;
                         /** @enum {unknown} */
-                        type?: "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
+                        type?: "urn:likewise:problem:overloaded" | "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
                     };
                 };
             };
@@ -519,6 +551,22 @@ export interface operations {
                     };
                 };
             };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    /** @description Seconds to wait before the request is sent again. */
+                    "retry-after"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 429;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:too-many-requests";
+                    };
+                };
+            };
             /** @description Internal error */
             500: {
                 headers: {
@@ -533,7 +581,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description Database unavailable · Database busy · Timed out */
+            /** @description Overloaded · Database unavailable · Database busy · Timed out */
             503: {
                 headers: {
                     /** @description Seconds to wait before the request is sent again. */
@@ -545,7 +593,7 @@ export interface operations {
                         /** @constant */
                         status?: 503;
                         /** @enum {unknown} */
-                        type?: "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
+                        type?: "urn:likewise:problem:overloaded" | "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
                     };
                 };
             };
@@ -631,6 +679,22 @@ export interface operations {
                     };
                 };
             };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    /** @description Seconds to wait before the request is sent again. */
+                    "retry-after"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 429;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:too-many-requests";
+                    };
+                };
+            };
             /** @description Internal error */
             500: {
                 headers: {
@@ -645,7 +709,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description Database unavailable · Database busy · Timed out */
+            /** @description Overloaded · Database unavailable · Database busy · Timed out */
             503: {
                 headers: {
                     /** @description Seconds to wait before the request is sent again. */
@@ -657,7 +721,7 @@ export interface operations {
                         /** @constant */
                         status?: 503;
                         /** @enum {unknown} */
-                        type?: "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
+                        type?: "urn:likewise:problem:overloaded" | "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
                     };
                 };
             };
@@ -720,6 +784,22 @@ export interface operations {
                     };
                 };
             };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    /** @description Seconds to wait before the request is sent again. */
+                    "retry-after"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @constant */
+                        status?: 429;
+                        /** @enum {unknown} */
+                        type?: "urn:likewise:problem:too-many-requests";
+                    };
+                };
+            };
             /** @description Internal error */
             500: {
                 headers: {
@@ -734,7 +814,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description Too many streams · Database unavailable · Database busy · Timed out */
+            /** @description Too many streams · Overloaded · Database unavailable · Database busy · Timed out */
             503: {
                 headers: {
                     /** @description Seconds to wait before the request is sent again. */
@@ -746,7 +826,7 @@ export interface operations {
                         /** @constant */
                         status?: 503;
                         /** @enum {unknown} */
-                        type?: "urn:likewise:problem:too-many-streams" | "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
+                        type?: "urn:likewise:problem:too-many-streams" | "urn:likewise:problem:overloaded" | "urn:likewise:problem:database-unavailable" | "urn:likewise:problem:database-busy" | "urn:likewise:problem:timed-out";
                     };
                 };
             };
