@@ -102,9 +102,10 @@ async function replayAll(context: Context): Promise<Tally> {
   const done = () =>
     sum(ranges.map(({ partition, from, to }) => Number(min(next.get(partition) ?? to, to) - from)))
   try {
-    for (; done() < total; await pause(50)) {
+    while (done() < total) {
       if (failed) throw failed.error
       progress.tell(done(), total)
+      await pause(50)
     }
     progress.end(total, total)
     return tally

@@ -69,13 +69,7 @@ export function runMember(
   let left = false
   let joining = false
   const here = silentOnce(() => left)
-  const [waits, begun, gotOn, handled] = [
-    here(work.waits),
-    here(work.begun),
-    here(work.gotOn),
-    here(work.handled),
-  ]
-  const told: BatchWork = { ...work, gone: gone.signal, waits, begun, gotOn, handled }
+  const told: BatchWork = { ...quietWork(work, here), gone: gone.signal }
   const heard = {
     joined: here(events.joined),
     rebalances: here(events.rebalances),
@@ -139,6 +133,11 @@ const silentOnce =
   (...args: A): void => {
     if (!isOver()) tell(...args)
   }
+
+function quietWork<W extends Omit<BatchWork, 'gone'>>(work: W, here: ReturnType<typeof silentOnce>): W {
+  const { waits, begun, gotOn, handled } = work
+  return { ...work, waits: here(waits), begun: here(begun), gotOn: here(gotOn), handled: here(handled) }
+}
 
 /** Finishes what is in hand. Of a client that crashed or is wedged it is nobody's any more: the database decides. */
 async function leave(consumer: Consumer, limitMs: number, handsEmpty = Promise.resolve()): Promise<void> {
