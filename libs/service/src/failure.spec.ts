@@ -17,11 +17,18 @@ describe('Failure', () => {
     ['EVENT_UNJUDGED', false, 500],
     ['CONSUMER_STUCK', false, 500],
     ['CONFLICT', false, 409],
+    ['IDEMPOTENCY_KEY_REUSED', false, 422],
+    ['IDEMPOTENCY_KEY_IN_FLIGHT', true, 409],
     ['NOT_FOUND', false, 404],
     ['BODY_INVALID', false, 400],
     ['PARAMS_INVALID', false, 400],
     ['MEDIA_TYPE_UNSUPPORTED', false, 415],
     ['BODY_TOO_LARGE', false, 413],
+    ['UNAUTHENTICATED', false, 401],
+    ['FORBIDDEN', false, 403],
+    ['TOO_MANY_REQUESTS', true, 429],
+    ['OVERLOADED', true, 503],
+    ['IDENTITY_UNAVAILABLE', true, 503],
     ['TOO_MANY_STREAMS', true, 503],
     ['MISSING_TOOL', false, 500],
     ['ALREADY_RUNNING', false, 500],
@@ -39,8 +46,13 @@ describe('Failure', () => {
     }
   })
 
-  it('says "try again" with a 503 and only with a 503', () => {
-    for (const [, retryable, httpStatus] of table) expect(httpStatus === 503).toBe(retryable)
+  it('says "try again" with each 503, with 429, and for a key in flight; with nothing else', () => {
+    const again = table.filter(([, retryable]) => retryable)
+    expect(again.filter(([, , status]) => status !== 503).map(([code]) => code)).toEqual([
+      'IDEMPOTENCY_KEY_IN_FLIGHT',
+      'TOO_MANY_REQUESTS',
+    ])
+    for (const [, retryable, status] of table) expect(retryable || status !== 503).toBe(true)
   })
 
   it('carries the sentence, the cause and the details', () => {
