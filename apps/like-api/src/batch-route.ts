@@ -27,7 +27,7 @@ const Refusal = Type.Object({ type: Type.String(), title: Type.String(), detail:
 const ItemAnswer = Type.Object({
   userId: UserId,
   productId: ProductId,
-  status: Type.Integer({ description: 'As the answer to this like alone: 201, 200, or 503.' }),
+  status: Type.Integer({ description: 'As the answer to this like alone: 201, 200, 500 or 503.' }),
   changed: Type.Optional(Type.Boolean()),
   problem: Type.Optional(Refusal),
 })
@@ -52,20 +52,25 @@ export function addBatchRoute(app: Http, writer: Writer): void {
         productId,
       }))
       const results = await writer.writeAll(items.map((item) => ({ ...item, liked: true, traceparent })))
-      return { items: answersOf(items, results) }
+      return { items: answersOf(items, results, request.log) }
     },
   )
 }
 
-/** Where nothing was done at all, and all of it may be tried again, that is the answer. Pure. */
+/** Where nothing is known to be done at all, and all of it may be tried again, that is the answer. */
 function answersOf(
   items: readonly LikeKey[],
   results: readonly PromiseSettledResult<WriteResult>[],
+  log: Pick<Http['log'], 'error'>,
 ): ItemAnswer[] {
   const reasons = results.flatMap((result) =>
     result.status === 'rejected' ? [result.reason as unknown] : [],
   )
-  if (reasons.length === results.length && reasons.every(isRetryable)) throw reasons[0]
+  if (reasons.length === results.length && reasons.every(isRetryable)) {
+    throw reasons.find(isUnknown) ?? reasons[0]
+  }
+  const bug = reasons.find((reason) => toProblem(reason).status === 500)
+  if (bug !== undefined) log.error({ err: bug }, 'likes of a batch failed')
   return items.map(({ userId, productId }, i) => {
     const result = results[i]
     if (result?.status === 'fulfilled' && result.value !== 'key reused') {
@@ -78,3 +83,6 @@ function answersOf(
 }
 
 const isRetryable = (error: unknown): boolean => error instanceof Failure && error.retryable
+/** Of some it is not known: then it is not known of all. */
+const isUnknown = (error: unknown): boolean =>
+  error instanceof Failure && error.code === 'DATABASE_UNAVAILABLE'

@@ -7,9 +7,9 @@ export const LikeApiConfig = Type.Object({
   CATALOG_DATABASE_URL: postgresUrl('Database of the producer side (schema catalog).'),
   LIKE_API_POOL_SIZE: Type.Integer({
     default: 10,
-    minimum: 1,
+    minimum: 5,
     maximum: 100,
-    description: 'Database connections of one like-api.',
+    description: 'Database connections of one like-api: two batches, two that wait for a lock, and reads.',
   }),
   LIKE_API_BATCH_SIZE: Type.Integer({
     default: 256,

@@ -62,6 +62,7 @@ const doors: [Method, string, object | undefined][] = [
   ['POST', '/api/likes', { userId: 7, productId: 100 }],
   ['PUT', '/api/products/100/likes/7', undefined],
   ['DELETE', '/api/products/100/likes/7', undefined],
+  ['POST', '/api/likes/batch', { items: [{ userId: 7, productId: 100 }] }],
 ]
 
 describe('with AUTH_MODE=jwt', () => {
@@ -86,6 +87,14 @@ describe('with AUTH_MODE=jwt', () => {
     const answer = await send(method, url, { as: token({ sub: '8' }), ...(body ? { body } : {}) })
     expect([answer.statusCode, answer.json<Problem>().type]).toEqual([403, 'urn:likewise:problem:forbidden'])
     expect(await likes()).toEqual([{ user: 7, product: 100 }])
+  })
+
+  it('lets nobody do one like of a batch for another, nor look whether another likes it', async () => {
+    const items = [{ productId: 1 }, { userId: 8, productId: 100 }]
+    const answer = await send('POST', '/api/likes/batch', { as: token(), body: { items } })
+    expect([answer.statusCode, await likes()]).toEqual([403, []])
+    const look = { url: '/api/products/100/likes/8', headers: { authorization: `Bearer ${token()}` } }
+    expect((await app.inject(look)).statusCode).toBe(403)
   })
 
   it('a like need not name the user again', async () => {

@@ -38,6 +38,18 @@ describe('what is offered', () => {
     expect(queue.take()).toMatchObject([{ n: 5 }])
   })
 
+  it('goes beside another batch with fewer, where it has waited for long enough', () => {
+    const queue = buildWriteQueue<Item>(limits)
+    const offer = (n: number) => queue.offer({ key: `k${n}`, n })
+    for (const n of [1, 2]) offer(n)
+    expect(queue.take()).toHaveLength(2)
+    offer(3)
+    queue.hurry()
+    expect(queue.take()).toMatchObject([{ n: 3 }])
+    offer(4)
+    expect(queue.take()).toBeUndefined() // there are two
+  })
+
   it('waits for the one before it on its key, although there is room for a batch', () => {
     const queue = buildWriteQueue<Item>(limits)
     const [first, second] = [

@@ -52,8 +52,8 @@ export function buildWriteQueue<T extends Keyed>(limits: QueueLimits) {
     },
     /**
      * The next batch, if there is anything to do and room in the air. It is followed by `land`, and `release` of each.
-     * Beside another one it goes only with as many as that: those who were just answered come back one after the other,
-     * and the first few of them would go alone while the others wait (a tenth of the CPU time, at 64 clients).
+     * Beside another one it goes only with as many as went last: those who were just answered come back one after the
+     * other, and the first few of them would go alone while the others wait (a tenth of the CPU time, at 64 clients).
      */
     take(): T[] | undefined {
       if (ready.length === 0 || batches >= limits.batchesMax) return undefined
@@ -67,6 +67,10 @@ export function buildWriteQueue<T extends Keyed>(limits: QueueLimits) {
     },
     land(): void {
       batches -= 1
+    },
+    /** What waits may go, however few they are: the batch in the air may be one that hangs. */
+    hurry(): void {
+      lastSize = 0
     },
     /** What was done to a key is over: the next one of the key may go. */
     release(item: T): void {

@@ -116,6 +116,20 @@ describe('a key that two requests touch in the same moment', () => {
     ])
   })
 
+  it('a batch that hangs keeps nobody: a single like goes beside it', async () => {
+    await test.db.execute(sql`
+      create function dawdle() returns trigger language plpgsql as 'begin perform pg_sleep(3); return new; end'`)
+    await test.db.execute(sql`
+      create trigger dawdles before insert on catalog.likes for each row when (new.user_id = 64) execute function dawdle()`)
+    const writer = start()
+    let isOver = false
+    const hanging = Promise.all(range(64).map((n) => writer.write(like(n)))).then(() => (isOver = true))
+    expect(await writer.write(like(1_000))).toEqual({ changed: true })
+    expect(isOver).toBe(false)
+    await hanging
+    await test.db.execute(sql`drop trigger dawdles on catalog.likes`)
+  })
+
   it('many equal likes are one row of one batch; one of them is told that it is new', async () => {
     const writer = start()
     const answers = await Promise.all(range(500).map(() => writer.write(like(1))))

@@ -18,7 +18,7 @@ export interface WriterLimits {
 
 /**
  * Carries out likes and unlikes in batches: while two are in flight the next one gathers, and nobody waits for a timer.
- * A promise settles after the commit of its own write, and within `answerWithinMs`.
+ * A promise settles after the commit of its own write, and within `answerWithinMs` and 100 ms.
  */
 export interface Writer {
   /**
@@ -77,7 +77,13 @@ export function startWriter(options: { db: Database; telemetry: Telemetry; limit
     isPumping: false,
     onIdle: undefined,
   }
-  const sweeping = setInterval(() => sweep(station), sweepEveryMs)
+  const sweeping = setInterval(() => {
+    sweep(station)
+    if (station.queue.waiting() === 0) return
+    // Beside a batch that hangs nobody waits for more to come.
+    station.queue.hurry()
+    pump(station)
+  }, sweepEveryMs)
   sweeping.unref()
   let idle: Promise<void> | undefined
 
@@ -216,6 +222,7 @@ function sweep(station: Station): void {
     if (entry.answers.length > 0) station.telemetry.refused.inc({ reason: 'unknown' })
     answer(entry, { error: outcomeUnknown() })
   }
+  station.telemetry.waiting.set(station.queue.waiting())
 }
 
 const waitedTooLong = () =>

@@ -57,7 +57,7 @@ export function addGuard(
       throw new Failure('OVERLOADED', 'The event loop is late.')
     },
   })
-  void app.register(import('@fastify/rate-limit'), { global: false, cache: countedMax })
+  void app.register(import('@fastify/rate-limit'), { global: false })
   app.after(() => {
     if (rate.perAddress > 0) addAddressLimit(app, rate, () => refused.inc({ reason: 'rate_address' }))
     addIdentity(app, authenticate, () => refused.inc({ reason: 'unauthenticated' }))
@@ -70,7 +70,8 @@ function addAddressLimit(
   { perAddress, windowMs, isExempt }: Guard['rate'],
   tell: () => void,
 ): void {
-  const count = app.createRateLimit({ max: perAddress, timeWindow: windowMs })
+  const options = { max: perAddress, timeWindow: windowMs, cache: countedMax }
+  const count = app.createRateLimit(options)
   app.addHook('onRequest', async (request) => {
     if (request.routeOptions.config.probe || isExempt(request.ip)) return
     const found = await count(request)
@@ -86,7 +87,8 @@ function addCallerLimit(
   tell: () => void,
 ): void {
   const keyGenerator = (request: FastifyRequest) => request.identity?.caller ?? ''
-  const count = app.createRateLimit({ max: perCaller, timeWindow: windowMs, keyGenerator })
+  const options = { max: perCaller, timeWindow: windowMs, cache: countedMax, keyGenerator }
+  const count = app.createRateLimit(options)
   app.addHook('onRequest', async (request) => {
     if (request.identity?.caller === undefined) return
     const found = await count(request)

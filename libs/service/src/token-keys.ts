@@ -110,5 +110,9 @@ const fetchBounded: FetchImplementation = async (url, init) => {
     chunks.push(chunk)
   }
   if (response.status !== 200) throw new Error(`the answer is ${response.status}`)
-  return new Response(Buffer.concat(chunks), { status: 200 })
+  const body = Buffer.concat(chunks)
+  // Else jose refuses it, and it would not count as a try that failed.
+  const set = JSON.parse(body.toString()) as { keys?: unknown } | null
+  if (!Array.isArray(set?.keys)) throw new Error('the answer is no key set')
+  return new Response(body, { status: 200 })
 }

@@ -928,7 +928,7 @@ export interface operations {
                              * @example 100
                              */
                             productId: number;
-                            /** @description As the answer to this like alone: 201, 200, or 503. */
+                            /** @description As the answer to this like alone: 201, 200, 500 or 503. */
                             status: number;
                             changed?: boolean;
                             problem?: {
