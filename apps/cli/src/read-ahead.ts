@@ -74,7 +74,10 @@ export function buildReadAhead(topic: string, stands: ReadonlyMap<number, Stand>
         const mark = marks.get(partition) ?? 0n
         const beyond = entries.findIndex(({ offset }) => offset >= mark)
         const count = Math.min(left, beyond < 0 ? entries.length : beyond)
-        if (count > 0) pieces.push({ partition, entries: entries.slice(0, count) })
+        if (count > 0) {
+          const { nextOffset } = standOf(partition)
+          pieces.push({ partition, from: nextOffset, entries: entries.slice(0, count) })
+        }
         left -= count
       }
       return pieces
@@ -100,7 +103,6 @@ export function buildReadAhead(topic: string, stands: ReadonlyMap<number, Stand>
       return last ? last.offset + 1n : standOf(partition).nextOffset
     },
     nextOf: (partition: number): bigint => standOf(partition).nextOffset,
-    partitions: (): number[] => [...stand.keys()],
     /** Resolves when something was read, or after so long. */
     changed: (ms: number): Promise<void> => Promise.race([told, pause(ms)]),
   }

@@ -1,10 +1,17 @@
 import { sql } from '@likewise/database'
 import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
-import type { InboxRecord, Rebuild } from '@likewise/inbox'
+import {
+  type InboxRecord,
+  type LogPiece,
+  type Rebuild,
+  entryOf,
+  readRebuild,
+  stepRebuild,
+} from '@likewise/inbox'
 import { rollUp } from '@likewise/metrics'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import fc from 'fast-check'
-import { type World, emptied, idAt, worldOf } from './rebuild-testing.ts'
+import { type World, emptied, idAt, model, worldOf } from './rebuild-testing.ts'
 
 const dayMs = 86_400_000
 const same = { products: 0, buckets: 0, counts: [], windows: [] }
@@ -42,6 +49,35 @@ const letters = async () =>
   test.db.query<{ partition: number; offset: number; resolution: string | null; id: string | null }>(sql`
     select partition, record_offset::float8 as "offset", resolution, event_id::text as id from metrics.dead_letters
     where consumer = ${world.consumer} order by partition, record_offset`)
+
+describe('a step of a rebuild', () => {
+  const piece = (from: number, to: number): LogPiece => {
+    const records = world.log[1] ?? []
+    return { partition: 1, from: BigInt(from), entries: records.slice(from, to).map(entryOf) }
+  }
+  const counted = async () => (await readRebuild(test.db))?.counted
+
+  it('whose commit came through without an answer is passed over when it is tried again', async () => {
+    for (let i = 0; i < 4; i += 1) world.send({ product: 1 })
+    await world.handle()
+    const rebuild = await world.begin()
+    for (let i = 0; i < 2; i += 1) await stepRebuild(test.db, rebuild, { pieces: [piece(0, 2)], model })
+    expect(await counted()).toBe(2n)
+    await stepRebuild(test.db, rebuild, { pieces: [piece(2, 4)], model })
+    expect(await counted()).toBe(4n)
+  })
+
+  it('is refused where the database has lost the ones before it: they would be missing from the model', async () => {
+    for (let i = 0; i < 6; i += 1) world.send({ product: 1 })
+    await world.handle()
+    const rebuild = await world.begin()
+    await stepRebuild(test.db, rebuild, { pieces: [piece(0, 2)], model })
+    await expect(stepRebuild(test.db, rebuild, { pieces: [piece(4, 6)], model })).rejects.toThrow(
+      'the database has lost its last steps',
+    )
+    expect(await counted()).toBe(2n)
+  })
+})
 
 describe('a rebuilt model', () => {
   it('counts what the log holds: each event once, with the minutes, hours and days it happened in', async () => {

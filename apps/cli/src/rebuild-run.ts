@@ -17,7 +17,7 @@ import type { KafkaOptions } from '@likewise/kafka'
 import type { Differences } from '@likewise/metrics'
 import { Failure, backoffMs, pause } from '@likewise/service'
 import type { showProgress } from './progress.ts'
-import { type Source, openSource } from './rebuild-source.ts'
+import { type Source, openSource, requireSameModel } from './rebuild-source.ts'
 
 /** Entries of one transaction: with four times as many it is no faster, and memory is. */
 const stepMax = 3_000
@@ -54,8 +54,10 @@ export interface Finished {
 export async function runRebuild(running: Running, actor: string | null): Promise<Finished | 'stopped'> {
   const { db, kafka, rebuild, model, stopping, progress } = running
   const offsets = await readRebuildOffsets(db)
+  const begun = await readRebuild(db)
   const source = openSource(kafka, rebuild, offsets)
-  const counting = { ...running, source, bases: sumOf(offsets.map(({ baseOffset }) => baseOffset)) }
+  const since = begun?.lettersSince ?? new Date(0)
+  const counting = { ...running, source, since, bases: sumOf(offsets.map(({ baseOffset }) => baseOffset)) }
   const lease = keepLease(running)
   try {
     for (let attempt = 1; ; attempt += 1) {
@@ -64,6 +66,7 @@ export async function runRebuild(running: Running, actor: string | null): Promis
       let [stillSince, state]: [number, RebuildState | null] = [0, null]
       const catchUp = async (still: readonly LiveMark[]) => {
         stillSince = performance.now()
+        requireSame(counting, still)
         const isThere = await countTo(counting, still, performance.now() + stillMs)
         state = await readRebuild(db)
         if (isThere) tell(counting, still, 'end')
@@ -88,7 +91,10 @@ export async function runRebuild(running: Running, actor: string | null): Promis
   }
 }
 
-type Counting = Running & { readonly source: Source; readonly bases: bigint }
+type Counting = Running & { readonly source: Source; readonly bases: bigint; readonly since: Date }
+
+const requireSame = ({ rebuild, since, source }: Counting, marks: readonly LiveMark[]): void =>
+  requireSameModel(rebuild.topic, marks, { since, nextOf: source.ahead.nextOf })
 
 /** Counts until the live model is near. @returns its marks. */
 async function follow(counting: Counting, lease: Lease): Promise<readonly LiveMark[] | 'stopped'> {
@@ -99,6 +105,7 @@ async function follow(counting: Counting, lease: Lease): Promise<readonly LiveMa
     lease.check()
     const marks = await patiently(counting, () => readLiveMarks(db, rebuild))
     if (marks === 'stopped') return 'stopped'
+    requireSame(counting, marks)
     tell(counting, marks)
     const lag = sumOf(marks.map((mark) => mark.nextOffset - source.ahead.nextOf(mark.partition)))
     if (lag <= BigInt(nearRecords) && isAtHand(source, marks)) return marks

@@ -47,6 +47,31 @@ export function requireHeld(
   }
 }
 
+/** From the end of the transaction that found another log to a snapshot or a beginning that could still miss it. */
+const unseenMs = 10_000
+
+/**
+ * Refuses to go on where the live model has left what the rebuild began with: its log was made again since, or it was
+ * restored. Offsets of two logs may be equal, so they do not tell. Pure.
+ */
+export function requireSameModel(
+  topic: string,
+  marks: readonly LiveMark[],
+  { since, nextOf }: { since: Date; nextOf: (partition: number) => bigint },
+): void {
+  for (const { partition, nextOffset, replacedAt } of marks) {
+    const where = `Partition ${String(partition)} of ${topic}`
+    const drop =
+      'Drop the rebuild (likewise rebuild --drop), and begin with a snapshot that is newer than that.'
+    if (replacedAt !== null && replacedAt.getTime() > since.getTime() - unseenMs) {
+      throw new Failure('CONFLICT', `${where} was made again (seen ${replacedAt.toISOString()}), after what the rebuild began with. ${drop}`) // prettier-ignore
+    }
+    if (nextOffset < nextOf(partition)) {
+      throw new Failure('CONFLICT', `${where}: the live model stands at offset ${String(nextOffset)}, before ${String(nextOf(partition))}, where the rebuild is: it was restored. ${drop}`) // prettier-ignore
+    }
+  }
+}
+
 export interface Source {
   readonly ahead: ReadAhead
   /** Throws what ended the reading. */

@@ -23,7 +23,7 @@ import { type Differences, applyToProductMetrics, buildShadow, saveModel } from 
 
 const dayMs = 86_400_000
 export const horizon = { dedupHorizonMs: 30 * dayMs, futureMaxMs: dayMs }
-const model: FinishedModel<Differences> = buildShadow({ minutesKeptHours: 48, hoursKeptDays: 90 })
+export const model: FinishedModel<Differences> = buildShadow({ minutesKeptHours: 48, hoursKeptDays: 90 })
 const topic = 'catalog-events'
 const partitions = 2
 
@@ -92,7 +92,8 @@ export function worldOf(db: Database): World {
     const pieces = marks.flatMap(({ partition, nextOffset }): LogPiece[] => {
       const from = next.get(partition) ?? 0
       const to = Math.min(Number(nextOffset), from + count)
-      return from < to ? [{ partition, entries: (log[partition] ?? []).slice(from, to).map(entryOf) }] : []
+      if (from >= to) return []
+      return [{ partition, from: BigInt(from), entries: (log[partition] ?? []).slice(from, to).map(entryOf) }]
     })
     await stepRebuild(db, rebuild, { pieces, model, unsure })
   }

@@ -283,6 +283,16 @@ describe('a topic that was made again', () => {
     await expect(run('rebuild')).rejects.toThrow('was made again')
   })
 
+  it('is refused also where that was seen after the rebuild had begun', async () => {
+    await send(50)
+    await handle(50)
+    await run('rebuild')
+    await test.db.execute(sql`update metrics.consumer_offsets set replaced_at = now() where partition = 0`)
+    await expect(run('rebuild', '--switch')).rejects.toThrow(
+      /was made again .* after what the rebuild began with/,
+    )
+  })
+
   it('is refused where it ends before what was reached', async () => {
     await send(50)
     await handle(50)

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import type { Command } from 'commander'
 import type { Database } from '@likewise/database'
 import { topics } from '@likewise/events'
@@ -80,17 +81,20 @@ async function replayAll(context: Context): Promise<Tally> {
   const stop = readLog({
     ...kafka,
     topic,
-    groupId: `${consumer}-replay`,
+    // Of its own: two replays at a time would share the partitions, and each wait for the other's.
+    groupId: `${consumer}-replay-${randomUUID()}`,
     from: next,
     async onRecords(partition, records) {
       const end = ends.get(partition) ?? 0n
       const scope: Scope = { consumer, topic, partition }
       const wanted = records.filter((record) => record.offset < end && isWanted(record, options))
-      const { ahead: _ahead, ...replayed } = await replayRecords(db, {
-        ...{ scope, records: wanted, horizon, work: applyToProductMetrics },
-        ...(options.dryRun && { dryRun: true }),
-      })
-      for (const [name, count] of Object.entries(replayed)) tally[name as keyof Tally] += count
+      if (wanted.length > 0) {
+        const { ahead: _ahead, ...replayed } = await replayRecords(db, {
+          ...{ scope, records: wanted, horizon, work: applyToProductMetrics },
+          ...(options.dryRun && { dryRun: true }),
+        })
+        for (const [name, count] of Object.entries(replayed)) tally[name as keyof Tally] += count
+      }
       const last = records.at(-1)
       if (last) next.set(partition, last.offset + 1n < end ? last.offset + 1n : end)
       return true

@@ -84,7 +84,7 @@ export async function dropMark(tx: Tx, { consumer, topic, partition }: Scope): P
   await tx.execute(sql`
     update metrics.consumer_offsets
     set next_offset = 0, last_event_id = null, started_offset = null, started_end = null, starts = 0, updated_at = now(),
-        replaced_at = now()
+        replaced_at = clock_timestamp()
     where consumer = ${consumer} and topic = ${topic} and partition = ${partition}::int`)
 }
 

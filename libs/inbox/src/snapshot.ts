@@ -77,7 +77,8 @@ export async function readSnapshot(
 }> {
   const [snapshot] = await db.query<{ takenAt: Date }>(sql`
     select taken_at as "takenAt" from metrics.snapshots
-    where id = ${id} and consumer = ${consumer} and topic = ${topic}`)
+    where id = ${id} and consumer = ${consumer} and topic = ${topic}
+    for key share -- nobody deletes it under a rebuild that loads it`)
   if (!snapshot) throw new Failure('NOT_FOUND', `There is no snapshot ${String(id)} of ${consumer}: likewise snapshot list.`) // prettier-ignore
   const offsets = await db.query<{ partition: number; nextOffset: bigint; lastEventId: string | null }>(sql`
     select partition, next_offset as "nextOffset", last_event_id::text as "lastEventId"

@@ -41,6 +41,13 @@ describe('how far a partition is counted', () => {
     expect([see(4, 0, 4), see(5, 4, 6), see(6, 6, 6)]).toEqual([null, 4n, 6n])
   })
 
+  it('is not known from such a mark either once the new log has grown to it', () => {
+    const see = partition()
+    expect([see(1, 90, 100), see(2, 90, 3), see(3, 90, 90), see(4, 90, 95)]).toEqual([null, null, null, null])
+    // the mark was dropped, and the new log is read
+    expect([see(5, 0, 95), see(6, 95, 95)]).toEqual([null, 6n])
+  })
+
   it('does not wait for records that expired before they were read', () => {
     const see = partition()
     expect(see(1, 3, 20, 20)).toBe(1n)

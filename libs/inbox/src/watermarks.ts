@@ -25,6 +25,8 @@ const samplesMax = 256
  */
 export function buildWatermarks() {
   const samples = new Map<number, Sample[]>()
+  /** Marks that lay behind the end of their log: of another log, as long as they stay there. */
+  const foreign = new Map<number, bigint>()
 
   return {
     /** @returns the time through which the partition is counted, where this sighting proves a newer one. */
@@ -37,8 +39,10 @@ export function buildWatermarks() {
       else known.push({ at, end })
       if (known.length > samplesMax) known.splice(mostCrowded(known), 1)
       samples.set(partition, known)
-      // A mark behind the end is of another log too, and proves nothing about this one.
-      if (next > end) return null
+      // A mark behind the end is of another log too, and proves nothing about this one, nor when this one has grown to it.
+      if (next > end) foreign.set(partition, next)
+      if (foreign.get(partition) === next) return null
+      foreign.delete(partition)
       // What expired before it was read can be counted by nobody.
       const counted = next > start ? next : start
       const passed = known.findLastIndex((sample) => sample.end <= counted)

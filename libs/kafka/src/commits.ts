@@ -42,7 +42,12 @@ export function buildCommits(topic: string, pauseMs = everyMs) {
       }
     }
   }
-  const start = () => (underWay ??= tellAll().finally(() => (underWay = undefined)))
+  const start = (): Promise<void> =>
+    (underWay ??= tellAll().finally(() => {
+      underWay = undefined
+      // Noted after the last look. What failed waits for the next batch.
+      if (pending.size > 0 && failed === undefined) void start()
+    }))
 
   return {
     /** All before `offset` is handled. `by` is kafkajs's function: it knows the generation it is called in. */

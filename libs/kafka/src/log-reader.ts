@@ -33,7 +33,9 @@ export function readLog({ from, onRecords, ...options }: LogReaderOptions): () =
   const subscriber = subscribe({
     ...options,
     partitionsAtOnceMax: 64,
-    async onBatch({ partition, records }) {
+    async onBatch({ partition, records, isFirst, gotOn }) {
+      // What was sought before a rebalance is forgotten by it.
+      if (isFirst) sought.delete(partition)
       const wanted = next.get(partition) ?? 0n
       const [first, last] = [records[0], records.at(-1)]
       if (!first || !last) return undefined
@@ -43,7 +45,11 @@ export function readLog({ from, onRecords, ...options }: LogReaderOptions): () =
         return wanted
       }
       const fresh = first.offset >= wanted ? records : records.filter(({ offset }) => offset >= wanted)
-      if (!(await onRecords(partition, fresh))) return wanted
+      if (!(await onRecords(partition, fresh))) {
+        // Whoever takes nothing at the moment is no client that hangs.
+        gotOn()
+        return wanted
+      }
       next.set(partition, last.offset + 1n)
       return undefined
     },

@@ -11,6 +11,8 @@ export type LogEntry = { readonly offset: bigint; readonly timeMs: number } & (
 /** Consecutive entries of one partition. */
 export interface LogPiece {
   readonly partition: number
+  /** Where the rebuild is believed to stand in the partition. */
+  readonly from: bigint
   readonly entries: readonly LogEntry[]
 }
 

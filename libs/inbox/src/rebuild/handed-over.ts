@@ -33,7 +33,9 @@ export async function handOverIds(tx: Tx, { consumer, topic }: Rebuild): Promise
       and h.consumer = d.consumer and h.event_id = d.event_id and h.slot = metrics.handled_slot(d.event_id)
       and not exists (select from metrics.rebuild_ids as r where r.event_id = d.event_id)
       and not exists (
-        select from metrics.dead_letters as other where other.event_id = d.event_id and other.resolution = 'discarded')`)
+        select from metrics.dead_letters as other
+        where other.event_id = d.event_id and other.resolution = 'discarded'
+          and other.consumer = d.consumer and other.topic = d.topic)`)
 }
 
 /** The ring forgets what is older, and it parks as too_old. */

@@ -31,7 +31,8 @@ export async function countLateLetters(
           left join metrics.rebuild_offsets as o on o.partition = d.partition
           where d.consumer = ${consumer} and d.topic = ${topic} and d.id > ${last} and d.resolution = 'redriven'
             and d.resolved_at >= r.letters_since - interval '15 minutes'
-            and (d.id = any (r.open_letters) or d.record_offset >= o.base_offset and d.record_offset < o.next_offset)
+            and (d.id = any (r.open_letters) or d.parked_at >= r.letters_since - interval '15 minutes'
+              or d.record_offset >= o.base_offset and d.record_offset < o.next_offset)
           order by d.id limit ${page.rowsMax}::int
         ) as late
         window places as (order by id)

@@ -27,6 +27,8 @@ export interface RebuildState {
   /** null: it began with the topic's beginning. */
   readonly snapshotId: bigint | null
   readonly begunAt: Date
+  /** Of when the model is that it began with. */
+  readonly lettersSince: Date
   readonly ownerName: string
   readonly leaseUntil: Date
   readonly isHeld: boolean
@@ -48,7 +50,8 @@ const leaseMs = 10_000
 
 export async function readRebuild(db: Queryable): Promise<RebuildState | null> {
   const [state] = await db.query<RebuildState>(sql`
-    select consumer, topic, version, snapshot_id as "snapshotId", begun_at as "begunAt", owner_name as "ownerName",
+    select consumer, topic, version, snapshot_id as "snapshotId", begun_at as "begunAt",
+           letters_since as "lettersSince", owner_name as "ownerName",
            lease_until as "leaseUntil", lease_until > clock_timestamp() as "isHeld", counted, duplicates, unreadable
     from metrics.rebuilds`)
   return state ?? null

@@ -44,6 +44,8 @@ export async function standStill<T>(
         order by topic, partition for update`)
       const marks = await tx.query<LiveMark>(marksOf(rebuild))
       if (!(await act.catchUp(marks))) return 'not yet'
+      // Batches wait by now: nobody waits for a dump or a vacuum on top of that. It is tried again.
+      await tx.execute(sql`set local lock_timeout = '3s'`)
       return act.then(tx)
     },
     { timeoutMs: stillTimeoutMs },

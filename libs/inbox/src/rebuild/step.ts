@@ -1,9 +1,10 @@
 import { type Database, type Tx, sql } from '@likewise/database'
 import type { LikeEvent } from '@likewise/events'
+import { Failure } from '@likewise/service'
 import { consumedOf } from '../consumed.ts'
 import { type LetterRow, type WholeLetter, letterColumns, letterOf, recordColumns } from '../letter.ts'
 import { type LogPiece, countable } from './entry.ts'
-import { type Rebuild, type ShadowModel, renewRebuild } from './rebuild.ts'
+import { type Rebuild, type ShadowModel, readRebuildOffsets, renewRebuild } from './rebuild.ts'
 
 export interface Step {
   readonly pieces: readonly LogPiece[]
@@ -23,7 +24,9 @@ export interface Stepped {
  * goes on exactly there. All of them must lie before the marks of the live model, read before this is called: then what
  * became of each record is committed, and its letter, if it has one, is seen here.
  *
- * The commit does not wait for the disk. A server that crashes may take the last steps back, each as a whole.
+ * Each piece says from where it goes on. One that has been counted, since its commit came through although its answer did
+ * not, is passed over.
+ * @throws {Failure} CONFLICT where the database has lost steps (a failover, a restore): what is on hand does not fit them.
  */
 export async function stepRebuild(
   db: Database,
@@ -31,13 +34,30 @@ export async function stepRebuild(
   { pieces, model, unsure = false }: Step,
 ): Promise<Stepped> {
   return db.tx(async (tx) => {
-    await tx.execute(sql`set local synchronous_commit = off`)
     await renewRebuild(tx, rebuild)
-    const letters = await readLettersOf(tx, rebuild, pieces)
-    const { events, unreadable } = countable(pieces, letters)
-    const fresh = await countEvents(tx, events, { pieces, unreadable, unsure })
+    const next = await uncountedOf(tx, pieces)
+    if (next.length === 0) return { counted: 0, duplicates: 0, unreadable: 0 }
+    const letters = await readLettersOf(tx, rebuild, next)
+    const { events, unreadable } = countable(next, letters)
+    const fresh = await countEvents(tx, events, { pieces: next, unreadable, unsure })
     if (fresh.length > 0) await model.apply(tx, fresh)
     return { counted: fresh.length, duplicates: events.length - fresh.length, unreadable }
+  })
+}
+
+async function uncountedOf(tx: Tx, pieces: readonly LogPiece[]): Promise<LogPiece[]> {
+  const stands = new Map(
+    (await readRebuildOffsets(tx)).map(({ partition, nextOffset }) => [partition, nextOffset]),
+  )
+  return pieces.filter(({ partition, from, entries }) => {
+    const [stand, last] = [stands.get(partition) ?? 0n, entries.at(-1)]
+    if (stand === from) return true
+    if (last && stand === last.offset + 1n) return false
+    throw new Failure(
+      'CONFLICT',
+      `The rebuild stands at offset ${String(stand)} of partition ${String(partition)} instead of ${String(from)}: ` +
+        'the database has lost its last steps. Run it again: it goes on from there.',
+    )
   })
 }
 
