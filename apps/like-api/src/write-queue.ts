@@ -21,9 +21,8 @@ export function buildWriteQueue<T extends Keyed>(limits: QueueLimits) {
   /** By key, what has been offered and not released: the first is ready or in hand, the others wait behind it. */
   const lines = new Map<string, T[]>()
   const inHand = new Set<T>()
-  let [waiting, batches] = [0, 0]
-  /** How many were in the batch that went last. */
-  let lastSize = 0
+  /** lastSize: of the batch that went last. */
+  let [waiting, batches, lastSize] = [0, 0, 0]
 
   function advance(key: string, line: T[]): void {
     const next = line[0]
