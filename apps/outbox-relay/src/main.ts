@@ -1,5 +1,5 @@
 import { requireSchema } from '@likewise/database'
-import { buildPublisher } from '@likewise/kafka'
+import { buildPublisher, quickenKafkajs } from '@likewise/kafka'
 import { type Relay, watchPositions } from '@likewise/outbox'
 import { buildHttp, checked, listen, parseBrokers, runService, version } from '@likewise/service'
 import { watchBacklog } from './backlog-telemetry.ts'
@@ -15,6 +15,7 @@ await runService({
     defer('lease database', () => leaseDb.stop())
     await requireSchema(db, { schema: 'catalog', variable: 'CATALOG_DATABASE_URL' })
 
+    quickenKafkajs()
     const publisher = buildPublisher({
       client: config.KAFKA_CLIENT,
       brokers: parseBrokers(config.KAFKA_BROKERS),

@@ -5,11 +5,14 @@ import fc from 'fast-check'
 import { Partitioners } from 'kafkajs'
 import { type KafkaOptions, buildKafka } from './client.ts'
 import type { OutgoingRecord, Position } from './connection.ts'
+import { quickenKafkajs } from './kafkajs-produce.ts'
 import { type KafkaClient, type Publisher, buildPublisher } from './publisher.ts'
 import { type IncomingRecord, subscribe } from './subscriber.ts'
 import { type Link, openLink } from './testing.ts'
 import { ensureTopics, readTopicEnds, removeTopics } from './topics.ts'
 
+// As the relay has it. What kafkajs sends by itself is what dead letters are copied with.
+quickenKafkajs()
 const brokers = parseBrokers(process.env['KAFKA_BROKERS'] ?? '')
 const options: KafkaOptions = {
   brokers,
