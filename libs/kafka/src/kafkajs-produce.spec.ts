@@ -53,12 +53,12 @@ function withoutClock(request: Buffer, topicData: ProduceOptions['topicData']): 
   let at = 2 + 2 + 4 + 4 // transactional id, acks, timeout, topics
   for (const { topic, partitions } of topicData) {
     at += 2 + Buffer.byteLength(topic) + 4
-    for (let i = 0; i < partitions.length; i += 1) {
+    partitions.forEach(() => {
       const batch = at + 8
       bytes.fill(0, batch + 17, batch + 21)
       bytes.fill(0, batch + 27, batch + 43)
       at = batch + bytes.readInt32BE(at + 4)
-    }
+    })
   }
   expect(at).toBe(bytes.length)
   return bytes

@@ -101,7 +101,8 @@ async function encodePartition(
 export function encodeRecord({ key, value, headers = {} }: Message, offsetDelta: number): Encoded {
   const parts: (string | Buffer)[] = []
   for (const name in headers) {
-    const header = headers[name] as OutgoingHeader
+    const header = headers[name]
+    if (header === undefined) continue
     if (Array.isArray(header)) for (const one of header) parts.push(name, one)
     else parts.push(name, header)
   }
@@ -119,8 +120,9 @@ export function encodeRecord({ key, value, headers = {} }: Message, offsetDelta:
   at = writePart(buf, key, { length: keyLength, at })
   at = writePart(buf, value, { length: valueLength, at })
   at = writeVarint(buf, parts.length / 2, at)
-  for (let i = 0; i < parts.length; i += 1)
-    at = writePart(buf, parts[i] as string | Buffer, { length: lengths[i] as number, at })
+  parts.forEach((part, i) => {
+    at = writePart(buf, part, { length: lengths[i] ?? 0, at })
+  })
   return { buf, buffer: buf }
 }
 
