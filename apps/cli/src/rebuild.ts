@@ -184,9 +184,7 @@ async function begin(context: Context): Promise<{ rebuild: Rebuild }> {
   const snapshot = options.snapshot === undefined ? null : await snapshotOf(context)
   const ends = await readTopicEnds(kafka, topic)
   const offsets =
-    snapshot === null
-      ? ('the beginning' as const)
-      : (await readSnapshot(db, { id: snapshot, consumer, topic })).offsets
+    snapshot === null ? ('the beginning' as const) : await readSnapshot(db, { id: snapshot, consumer, topic })
   requireHeld(topic, ends, { offsets, marks })
   const beginning = { consumer, topic, version, ownerName: options.by, model }
   output.say(`Rebuilds the read model of ${consumer} from ${baseText({ snapshotId: snapshot, topic })}, beside the live one.`) // prettier-ignore

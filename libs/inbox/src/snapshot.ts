@@ -71,19 +71,15 @@ export async function listSnapshots(
 export async function readSnapshot(
   db: Queryable,
   { id, consumer, topic }: SnapshotOf & { id: bigint },
-): Promise<{
-  takenAt: Date
-  offsets: { partition: number; nextOffset: bigint; lastEventId: string | null }[]
-}> {
-  const [snapshot] = await db.query<{ takenAt: Date }>(sql`
-    select taken_at as "takenAt" from metrics.snapshots
+): Promise<{ partition: number; nextOffset: bigint; lastEventId: string | null }[]> {
+  const [snapshot] = await db.query(sql`
+    select id from metrics.snapshots
     where id = ${id} and consumer = ${consumer} and topic = ${topic}
     for key share -- nobody deletes it under a rebuild that loads it`)
   if (!snapshot) throw new Failure('NOT_FOUND', `There is no snapshot ${String(id)} of ${consumer}: likewise snapshot list.`) // prettier-ignore
-  const offsets = await db.query<{ partition: number; nextOffset: bigint; lastEventId: string | null }>(sql`
+  return db.query(sql`
     select partition, next_offset as "nextOffset", last_event_id::text as "lastEventId"
     from metrics.snapshot_offsets where snapshot_id = ${id} order by partition`)
-  return { ...snapshot, offsets }
 }
 
 /** Deletes the snapshots of these numbers, or all but the newest ones. @returns the numbers of those that went. */
