@@ -106,6 +106,21 @@ describe('a partition that is taken over', () => {
   })
 })
 
+it('a process that slept with its first batch in hand, while others handled what came after it, does not take the log for another one (I10)', async () => {
+  const log = likes(6)
+  const sleeper = start()
+  const inHand = batch(log.slice(0, 2), 2)
+  await logOf(log.slice(0, 4))(start(), 0)
+  const readFrom = await sleeper(inHand)
+  expect(readFrom).toBe(1n)
+  await logOf(log)(start(), 4)
+  expect(await sleeper(batch(log.slice(1, 4), 4, { isFirst: false }))).toBe(3n)
+  expect(await sleeper(batch(log.slice(3), 6, { isFirst: false }))).toBeUndefined()
+  expect([applied, await mark()]).toEqual([[0, 1, 2, 3, 4, 5], 6])
+  expect(told('error')).toEqual([])
+  expect(await counted('likewise_inbox_log_resets_total')).toBe(0)
+})
+
 it('a database that was restored is read on from its own mark, not from the offset that the broker keeps', async () => {
   const log = likes(8)
   await logOf(log.slice(0, 3))(start(), 0)
@@ -142,7 +157,8 @@ describe('a topic that was made again', () => {
     await process(batch(likes(5), 5))
     applied = []
     const fresh = likes(2)
-    expect(await process(batch(fresh, 2, { isFirst: false }))).toBe(0n)
+    expect(await process(batch(fresh, 2, { isFirst: false }))).toBe(1n)
+    expect(await process(batch(fresh.slice(1), 2, { isFirst: false }))).toBe(0n)
     expect(await process(batch(fresh, 2, { isFirst: false }))).toBeUndefined()
     expect(applied).toEqual([0, 1])
   })

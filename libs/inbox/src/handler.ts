@@ -6,7 +6,7 @@ import { buildGate } from './gate.ts'
 import { buildGathering } from './gathering.ts'
 import { handleBatch } from './handle-batch.ts'
 import type { InboxRecord } from './judgement.ts'
-import { type LogCheck, checkLog } from './log-check.ts'
+import { type LogCheck, type Look, checkLog } from './log-check.ts'
 import { type Mark, type Scope, dropMark, lockMark } from './offsets.ts'
 import { type BatchOutcome, type PieceOptions, handlePiece, handleTogether } from './piece.ts'
 import { noteStart, readStart, withdrawStart } from './start-note.ts'
@@ -46,7 +46,8 @@ export interface HandlerBatch {
 /** What this process knows of a partition. */
 interface Hold {
   isTaken: boolean
-  looked: boolean
+  /** What the next batch was asked for. */
+  looked: Look | null
   /** Where the next batch begins, as far as this process knows. */
   next: bigint
   /** Records below go one by one: a process ended while it had them in hand. */
@@ -79,9 +80,11 @@ export function buildHandler(options: HandlerOptions): (batch: HandlerBatch) => 
     const [first, last] = [records[0], records.at(-1)]
     if (!first || !last) return undefined
     const name = `${topic}/${String(partition)}`
-    const hold: Hold = holds.get(name) ?? { isTaken: false, looked: false, next: 0n, aloneBelow: 0n }
+    const hold: Hold = holds.get(name) ?? { isTaken: false, looked: null, next: 0n, aloneBelow: 0n }
     holds.set(name, hold)
-    if (isFirst || first.offset < hold.next) Object.assign(hold, { isTaken: false, looked: false })
+    // What comes of a look begins before it, where the log has no such offset any more.
+    const goesBack = first.offset < hold.next && hold.looked === null
+    if (isFirst || goesBack) Object.assign(hold, { isTaken: false, looked: null })
 
     const scope: Scope = { consumer, topic, partition }
     if (!hold.isTaken) {
@@ -135,7 +138,7 @@ async function takeOver(
   }
   const { mark, check } = await context.db.tx(look, { timeoutMs: takeOverTimeoutMs })
   tell(context, scope, { mark, check })
-  hold.looked = check.kind === 'look'
+  hold.looked = check.kind === 'look' ? check.look : null
   hold.isTaken = check.kind === 'same'
   if (check.kind === 'look') return check.from
   return check.kind === 'replaced' ? 0n : undefined
