@@ -2,9 +2,11 @@ import { isSettled } from './invariants.ts'
 import { type Answer, sendLike, spread } from './likes.ts'
 import { type System, eventually } from './system.ts'
 
+type Loaded = Pick<System, 'apis' | 'catalog' | 'metrics'>
+
 /** Likes under load while `disturb` goes on; afterwards everything settles. Takes 25 products and users of its own. */
 export async function loadDuring(
-  system: System,
+  system: Loaded,
   firstProduct: number,
   disturb: () => Promise<void>,
 ): Promise<Answer[]> {

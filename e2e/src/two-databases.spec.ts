@@ -8,27 +8,33 @@ import { sendLike, sendUnlike, spread } from './likes.ts'
 import { isOk, loadDuring } from './load-during.ts'
 import { type OwnServers, type System, eventually, startSystem } from './system.ts'
 
+const releases: (() => Promise<void>)[] = []
 let producer: Awaited<ReturnType<typeof ownPostgres>>
 let consumer: Awaited<ReturnType<typeof ownPostgres>>
-let kafka: Awaited<ReturnType<typeof ownKafka>>
 let servers: OwnServers
 let system: System
 
 beforeAll(async () => {
-  ;[producer, consumer, kafka] = await Promise.all([ownPostgres(), ownPostgres(), ownKafka()])
+  const kafka = await ownKafka()
+  ;[producer, consumer] = await Promise.all([ownPostgres(), ownPostgres()])
+  releases.push(
+    () => kafka.remove(),
+    () => producer.remove(),
+    () => consumer.remove(),
+  )
   servers = {
     CATALOG_DATABASE_URL: producer.server.url,
     METRICS_DATABASE_URL: consumer.server.url,
     KAFKA_BROKERS: kafka.server.brokers,
   }
   system = await startSystem({}, servers)
+  releases.push(() => system.stop())
   // Each has both schemas after the migration. Whoever asks the wrong server shall not find what it looks for.
   await system.catalog.execute(sql`drop schema metrics cascade`)
   await system.metrics.execute(sql`drop schema catalog cascade`)
 }, 240_000)
 afterAll(async () => {
-  await system.stop()
-  await Promise.all([producer.remove(), consumer.remove(), kafka.remove()])
+  for (const release of releases.reverse()) await release()
 }, 60_000)
 
 const accepted = (product: number) => async (): Promise<boolean> =>
@@ -61,7 +67,9 @@ it('every command asks the server that its side is on', async () => {
   expect(await likewise(servers, 'status')).toContain('0 events behind')
   expect(await likewise(servers, 'snapshot')).toContain('napshot')
   expect(await likewise(servers, 'rebuild', '--switch')).toContain('Switched')
-  expect(await likewise(servers, 'replay', '--from', '2020-01-01T00:00:00Z')).toContain('Nothing was missing.')
+  expect(await likewise(servers, 'replay', '--from', '2020-01-01T00:00:00Z')).toContain(
+    'Nothing was missing.',
+  )
   expect(await likewise(servers, 'outbox', 'parked')).toContain('Nothing is parked')
   expect(await likewise(servers, 'dead-letters', 'list')).not.toBe('')
   expect(await likewise(servers, 'outbox', 'recover')).toContain('will be published')
