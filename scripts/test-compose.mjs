@@ -23,7 +23,8 @@ if (
 }
 await prepare()
 const begun = performance.now()
-if (run('docker', ['compose', 'build', '--quiet']) !== 0) process.exit(1)
+const files = ['docker-compose.yml', 'docker-compose.pgbouncer.yml'].flatMap((file) => ['-f', file])
+if (run('docker', ['compose', ...files, 'build', '--quiet']) !== 0) process.exit(1)
 console.log(`images built in ${((performance.now() - begun) / 1000).toFixed(0)} s`)
 
 const dir = mkdtempSync(join(tmpdir(), 'likewise-test-'))

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
 import { readLikeCount } from './demo/like-count.ts'
 import { isSettled, lostLikes, readCounts, settled } from './invariants.ts'
-import { type Answer, sendLike, sendUnlike, spread } from './likes.ts'
+import { sendLike, sendUnlike, spread } from './likes.ts'
+import { isOk, loadDuring } from './load-during.ts'
 import { type System, eventually, kill, startSystem } from './system.ts'
 
 let system: System
@@ -11,26 +12,10 @@ beforeAll(async () => {
 afterAll(() => system.stop(), 60_000)
 
 const api = (i: number): string => system.apis[i % system.apis.length] ?? ''
-const isOk = ({ status = 0 }: Answer): boolean => status >= 200 && status < 300
-
-/** Likes under load while `disturb` goes on; afterwards everything settles. */
-async function loadDuring(firstProduct: number, disturb: () => Promise<void>): Promise<Answer[]> {
-  const answers: Answer[] = []
-  const over = new AbortController()
-  const disturbed = disturb().finally(() => over.abort())
-  for (let round = 0; round === 0 || !over.signal.aborted; round += 1) {
-    await spread(300, 12, async (i) => {
-      answers.push(await sendLike(api(i), round * 1_000 + i + 1, firstProduct + (i % 25)))
-    })
-  }
-  await disturbed
-  await eventually(() => isSettled(system), 60_000)
-  return answers
-}
 
 describe('kill -9 in the middle of the load', () => {
   it('loses and doubles nothing when both relays are killed in turn (I1, I2, I3)', async () => {
-    const answers = await loadDuring(1_000, async () => {
+    const answers = await loadDuring(system, 1_000, async () => {
       for (const name of ['outbox-relay-1', 'outbox-relay-2', 'outbox-relay-1']) {
         await kill(system, name)
         await eventually(async () => !system.service(name).process.hasExited())
@@ -42,7 +27,7 @@ describe('kill -9 in the middle of the load', () => {
   }, 180_000)
 
   it('loses and doubles nothing when both consumers are killed in turn (I1, I2, I3)', async () => {
-    const answers = await loadDuring(2_000, async () => {
+    const answers = await loadDuring(system, 2_000, async () => {
       for (const name of ['metrics-consumer-1', 'metrics-consumer-2', 'metrics-consumer-1']) {
         await kill(system, name)
         await eventually(async () => !system.service(name).process.hasExited())
@@ -54,7 +39,7 @@ describe('kill -9 in the middle of the load', () => {
   }, 180_000)
 
   it('keeps every like that was answered 2xx when an API is killed (I1, I3)', async () => {
-    const answers = await loadDuring(3_000, async () => {
+    const answers = await loadDuring(system, 3_000, async () => {
       await kill(system, 'like-api-1')
       await eventually(async () => !system.service('like-api-1').process.hasExited())
     })

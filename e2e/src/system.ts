@@ -29,7 +29,16 @@ export interface System {
 
 const log = buildLogger({ service: 'e2e', level: 'silent' })
 
-export async function startSystem(counts: Partial<Omit<StackPlan, 'ports'>> = {}): Promise<System> {
+/** Servers that a test has started, and that it stops: the variables that name them. */
+export type OwnServers = Readonly<
+  Record<'CATALOG_DATABASE_URL' | 'METRICS_DATABASE_URL' | 'KAFKA_BROKERS', string> &
+    Partial<Record<'CATALOG_DATABASE_DIRECT_URL' | 'METRICS_DATABASE_DIRECT_URL', string>>
+>
+
+export async function startSystem(
+  counts: Partial<Omit<StackPlan, 'ports'>> = {},
+  servers?: OwnServers,
+): Promise<System> {
   const home = await mkdtemp(join(tmpdir(), 'likewise-e2e-'))
   // The servers of the other tests are in the environment; here they are stopped and killed, so they must be our own.
   const {
@@ -43,11 +52,17 @@ export async function startSystem(counts: Partial<Omit<StackPlan, 'ports'>> = {}
     home,
     plan: { likeApis: 2, relays: 2, consumers: 2, ...counts, ports: await freePorts() },
     log,
-    env: { ...env, RELAY_LEASE_MS: '2000', LOG_LEVEL: 'info' },
+    env: {
+      ...env,
+      RELAY_LEASE_MS: '2000',
+      LOG_LEVEL: 'info',
+      ...(servers && { ...servers, LIKEWISE_SERVERS: 'env' }),
+    },
     step: () => () => undefined,
   })
-  const catalog = connect(stack.servers.catalogDatabaseUrl)
-  const metrics = connect(stack.servers.metricsDatabaseUrl)
+  // What a test looks at, it sees without the pooler that it may kill.
+  const catalog = connect(servers?.CATALOG_DATABASE_DIRECT_URL ?? stack.servers.catalogDatabaseUrl)
+  const metrics = connect(servers?.METRICS_DATABASE_DIRECT_URL ?? stack.servers.metricsDatabaseUrl)
   const urls = (app: App) => stack.services.filter(({ plan }) => plan.app === app).map(({ url }) => url)
   return {
     home,

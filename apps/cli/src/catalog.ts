@@ -15,17 +15,17 @@ export const connect = (url: string, statementTimeoutMs = 30_000, poolSizeMax = 
   })
 
 /**
- * `work` with the producer side's database, closed afterwards. `statementTimeoutMs` 0: no limit, for
+ * `work` with the producer side's database, closed afterwards, and the URL of PostgreSQL itself. `statementTimeoutMs` 0: no limit, for
  * what may touch a ring or a key full of rows.
  */
 export async function withCatalog<T>(
-  work: (db: Database, url: string) => Promise<T>,
+  work: (db: Database, directUrl: string) => Promise<T>,
   statementTimeoutMs?: number,
 ): Promise<T> {
-  const { CATALOG_DATABASE_URL: url } = readConfig(OutboxConfig)
+  const { CATALOG_DATABASE_URL: url, CATALOG_DATABASE_DIRECT_URL: directUrl } = readConfig(OutboxConfig)
   const db = connect(url, statementTimeoutMs)
   try {
-    return await work(db, url)
+    return await work(db, directUrl ?? url)
   } finally {
     await db.stop()
   }

@@ -2,15 +2,26 @@ import { minutesKeptHoursMin } from '@likewise/metrics'
 import { brokers, postgresUrl } from '@likewise/service'
 import { Type } from 'typebox'
 
+const catalogDirectUrl = Type.Optional(
+  postgresUrl(
+    'The same database without a pooler, for migrations and `outbox wal`; unset: CATALOG_DATABASE_URL.',
+  ),
+)
+
 export const MigrateConfig = Type.Object({
   CATALOG_DATABASE_URL: postgresUrl('Database of the producer side (schema catalog).'),
   METRICS_DATABASE_URL: Type.Optional(
     postgresUrl('Database of the consumer side (schema metrics); the same one unless set.'),
   ),
+  CATALOG_DATABASE_DIRECT_URL: catalogDirectUrl,
+  METRICS_DATABASE_DIRECT_URL: Type.Optional(
+    postgresUrl('The same database without a pooler, for migrations; unset: METRICS_DATABASE_URL.'),
+  ),
 })
 
 export const OutboxConfig = Type.Object({
   CATALOG_DATABASE_URL: postgresUrl('Database of the producer side (schema catalog).'),
+  CATALOG_DATABASE_DIRECT_URL: catalogDirectUrl,
 })
 
 export const TopicsConfig = Type.Object({ KAFKA_BROKERS: brokers() })

@@ -1,14 +1,11 @@
-import { migrate, unusableDatabase } from '@likewise/database'
+import { migrate, migrationTargets, unusableDatabase } from '@likewise/database'
 import { Failure, readConfig } from '@likewise/service'
 import type { Say } from './catalog.ts'
 import { MigrateConfig } from './config.ts'
 
 /** Brings the databases of both sides to where this version needs them; run again, it changes nothing. */
 export async function migrateDatabases(say: Say): Promise<void> {
-  const config = readConfig(MigrateConfig)
-  for (const variable of ['CATALOG_DATABASE_URL', 'METRICS_DATABASE_URL'] as const) {
-    const url = config[variable]
-    if (!url || (variable === 'METRICS_DATABASE_URL' && url === config.CATALOG_DATABASE_URL)) continue
+  for (const { variable, url } of migrationTargets(readConfig(MigrateConfig))) {
     const { applied } = await migrate(url).catch((error: unknown) => {
       throw error instanceof Failure ? unusableDatabase(variable, error) : error
     })

@@ -23,8 +23,8 @@ export function addWalCommands(outbox: Command, say: Say): void {
     .description('makes slot and publication, and changes over once polling has published what came before')
     .option(...patience)
     .action(({ patience: seconds }: { patience: number }) =>
-      withCatalog(async (db, url) => {
-        const changed = await enableWal({ db, url, patienceMs: seconds * 1_000, say })
+      withCatalog(async (db, directUrl) => {
+        const changed = await enableWal({ db, url: directUrl, patienceMs: seconds * 1_000, say })
         say(changed ? 'The outbox is read from the WAL now.' : 'The outbox is read from the WAL already.')
       }),
     )
@@ -33,8 +33,8 @@ export function addWalCommands(outbox: Command, say: Say): void {
     .description('goes back to polling, removes slot and publication; also mends a slot that was lost')
     .option(...patience)
     .action(({ patience: seconds }: { patience: number }) =>
-      withCatalog(async (db, url) => {
-        const changed = await disableWal({ db, url, patienceMs: seconds * 1_000, say })
+      withCatalog(async (db, directUrl) => {
+        const changed = await disableWal({ db, url: directUrl, patienceMs: seconds * 1_000, say })
         say(changed ? 'The outbox is polled now.' : 'The outbox is polled already, and there is no slot.')
       }),
     )

@@ -36,7 +36,7 @@ interface PublishingOptions {
 export function startPublishing({ config, publisher, positions, ...parts }: PublishingOptions): Relay {
   return startRelay({
     ...parts,
-    url: config.CATALOG_DATABASE_URL,
+    url: config.CATALOG_DATABASE_DIRECT_URL ?? config.CATALOG_DATABASE_URL,
     ...(config.RELAY_SOURCE && { source: config.RELAY_SOURCE }),
     publish: async (events) => {
       positions.note(await publisher.publish(events.map((event) => recordOf(event, config.EVENT_SOURCE))))

@@ -3,12 +3,17 @@ import { join } from 'node:path'
 import { workspaceRoot } from '@likewise/local-servers'
 
 /** What the command line tool, as a process, says; `status` also fails where there is no consumer. */
-export async function likewise(
+export const likewise = (settings: Readonly<Record<string, string>>, ...args: string[]): Promise<string> =>
+  likewiseOf(workspaceRoot, settings, ...args)
+
+/** The same, of the release that is built at `root`. */
+export async function likewiseOf(
+  root: string,
   settings: Readonly<Record<string, string>>,
   ...args: readonly string[]
 ): Promise<string> {
   const { NODE_OPTIONS: _n, ...inherited } = process.env
-  const main = join(workspaceRoot, 'apps', 'cli', 'dist', 'main.js')
+  const main = join(root, 'apps', 'cli', 'dist', 'main.js')
   return new Promise((resolve) => {
     execFile(process.execPath, [main, ...args], { env: { ...inherited, ...settings } }, (_, stdout) =>
       resolve(stdout),

@@ -1,10 +1,9 @@
 import { Socket } from 'node:net'
-import { PrismaPg } from '@prisma/adapter-pg'
+import type { PrismaPg } from '@prisma/adapter-pg'
+import { Failure, type FailureCode } from '@likewise/service'
 import type { DatabaseOptions } from './database.ts'
-
-// The server's statement_timeout must win the race: its answer says that the statement is rolled back, while a
-// connection that fell silent leaves the outcome unknown. Half a second is a slow network plus a busy server.
-const silenceMarginMs = 500
+import { GuardedPrismaPg, type SilenceLimit, silenceLimit, timedOut } from './guarded-adapter.ts'
+import { PoolerPrismaPg } from './pooler-adapter.ts'
 
 export interface Connections {
   adapter: PrismaPg
@@ -16,21 +15,25 @@ export function pooledConnections(options: DatabaseOptions): Connections {
   const sockets = new Set<Socket>()
   const silence = silenceLimit(options)
   const { connectionString, startupOptions, throughPooler } = splitUrl(options.url)
+  const settings = serverSettings(options)
+  const config = {
+    connectionString,
+    max: options.poolSizeMax,
+    connectionTimeoutMillis: options.connectTimeoutMs,
+    application_name: options.applicationName,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
+    stream: () => openSocket(silence, sockets),
+  }
+  if (throughPooler && startupOptions !== '') throw optionsThroughPooler()
   // A connection that dies while it is idle is the adapter's to hear of: it listens to the pool's errors by itself.
-  const adapter = new GuardedPrismaPg(
-    {
-      connectionString,
-      max: options.poolSizeMax,
-      connectionTimeoutMillis: options.connectTimeoutMs,
-      application_name: options.applicationName,
-      options: `${serverSettings(options)} ${startupOptions}`.trim(),
-      keepAlive: true,
-      keepAliveInitialDelayMillis: 10_000,
-      stream: () => openSocket(silence, sockets),
-    },
-    silence,
-    throughPooler ? undefined : { statementNameGenerator: statementNames() },
-  )
+  const adapter = throughPooler
+    ? new PoolerPrismaPg(config, silence, settings)
+    : new GuardedPrismaPg(
+        { ...config, options: `${asStartupOptions(settings)} ${startupOptions}`.trim() },
+        silence,
+        { statementNameGenerator: statementNames() },
+      )
   return {
     adapter,
     destroyAll: () => {
@@ -52,33 +55,10 @@ function openSocket(silence: SilenceLimit, sockets: Set<Socket>): Socket {
   return socket
 }
 
-interface SilenceLimit {
-  watch: (socket: Socket) => void
-  ignore: (socket: Socket) => void
-}
-
-// pg's own query_timeout returns the error but keeps the connection, with the statement still running in it and a
-// ROLLBACK that was never sent. A socket that destroys itself after too long a silence fails everything on it at once.
-// One that lies idle in the pool is silent by right: cutting it made a quiet service open one for nearly every request.
-function silenceLimit(options: DatabaseOptions): SilenceLimit {
-  if (options.statementTimeoutMs === 0) return { watch: () => undefined, ignore: () => undefined }
-  const limitMs = Math.max(options.statementTimeoutMs, options.lockTimeoutMs ?? 0) + silenceMarginMs
-  function cut(this: Socket): void {
-    this.destroy(timedOut(`no word from PostgreSQL for ${limitMs} ms`))
-  }
+/** What each statement of ours runs under. PostgreSQL takes any name that has a dot. */
+function serverSettings(options: DatabaseOptions): Record<string, string | number> {
   return {
-    watch: (socket) => socket.setTimeout(limitMs, cut),
-    ignore: (socket) => socket.setTimeout(0, cut), // takes `cut` away too
-  }
-}
-
-function timedOut(message: string): Error {
-  return Object.assign(new Error(message), { code: 'ETIMEDOUT' })
-}
-
-/** Set at connect, as `options` of the startup packet: no round trip, and no window in which they are not yet set. */
-function serverSettings(options: DatabaseOptions): string {
-  const settings = {
+    [settingsMark]: 'on',
     TimeZone: 'UTC',
     synchronous_commit: 'on',
     // Compiling a statement costs more than any of ours, and is done at each execution, prepared or not. Over the ring's
@@ -88,9 +68,23 @@ function serverSettings(options: DatabaseOptions): string {
     idle_in_transaction_session_timeout: options.statementTimeoutMs,
     ...(options.lockTimeoutMs !== undefined && { lock_timeout: options.lockTimeoutMs }),
   }
+}
+
+/** Set at connect, as `options` of the startup packet: no round trip, and no window in which they are not yet set. */
+export function asStartupOptions(settings: Readonly<Record<string, string | number>>): string {
   return Object.entries(settings)
     .map(([name, value]) => `-c ${name}=${value}`)
     .join(' ')
+}
+
+/** `on` in a session that runs under our settings: a pooler may drop them without a word. */
+export const settingsMark = 'likewise.settings'
+
+function optionsThroughPooler(): Failure {
+  return new Failure(
+    'CONFIG_INVALID',
+    "A URL with pgbouncer=true cannot have options: a pooler's connections are shared. Give the settings to the role (alter role … set …).",
+  )
 }
 
 const namesMax = 100
@@ -114,8 +108,7 @@ function statementNames(): (query: { sql: string; args: unknown[] }) => string {
 
 /**
  * pg lets the URL's parameters win over ours; its `options` are appended to ours instead of replacing them.
- * `pgbouncer=true` is Prisma's word for a pooler that hands a connection to somebody else between transactions, where
- * named statements are lost.
+ * `pgbouncer=true` is Prisma's word for a pooler that hands a connection to somebody else between transactions.
  */
 export function splitUrl(text: string): {
   connectionString: string
@@ -131,44 +124,14 @@ export function splitUrl(text: string): {
   return { connectionString: url.href, startupOptions, throughPooler }
 }
 
-/**
- * A connection that comes back to the pool inside a transaction is closed, whatever the reason. The next BEGIN on it
- * would only be a warning to PostgreSQL, and the next COMMIT would commit a stranger's statements.
- */
-class GuardedPrismaPg extends PrismaPg {
-  readonly #silence: SilenceLimit
-
-  constructor(
-    config: ConstructorParameters<typeof PrismaPg>[0],
-    silence: SilenceLimit,
-    options: ConstructorParameters<typeof PrismaPg>[1],
-  ) {
-    super(config, options)
-    this.#silence = silence
-  }
-
-  override async connect(): ReturnType<PrismaPg['connect']> {
-    const adapter = await super.connect()
-    const pool = adapter.underlyingDriver()
-    // Told to end while it was idle, it has as long as a statement to do so.
-    pool.on('connect', (client) => {
-      const socket = socketOf(client)
-      socket.once('finish', () => {
-        this.#silence.watch(socket)
-      })
-    })
-    pool.on('acquire', (client) => {
-      this.#silence.watch(socketOf(client))
-    })
-    pool.on('release', (error: Error | undefined, client) => {
-      if (client.getTransactionStatus() !== 'I') void client.end()
-      else if (!error) this.#silence.ignore(socketOf(client))
-    })
-    return adapter
-  }
+/** Refuses a URL that leads through a pooler, for what needs a session of PostgreSQL's own. */
+export function assertDirect(url: string, what: string, code: FailureCode = 'CONFIG_INVALID'): void {
+  if (splitUrl(url).throughPooler) throw sessionNeeded(what, code)
 }
 
-/** The one that speaks: under TLS not the one that openSocket made, but the one above it. */
-function socketOf(client: { connection: { stream: unknown } }): Socket {
-  return client.connection.stream as Socket
+export function sessionNeeded(what: string, code: FailureCode = 'CONFIG_INVALID'): Failure {
+  return new Failure(
+    code,
+    `${what} cannot go through a pooler: a session of PostgreSQL itself is needed. Name it in CATALOG_DATABASE_DIRECT_URL or METRICS_DATABASE_DIRECT_URL.`,
+  )
 }

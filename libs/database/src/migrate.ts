@@ -1,4 +1,5 @@
 import { Failure, pause } from '@likewise/service'
+import { assertDirect } from './connection.ts'
 import { databaseFailure } from './failure.ts'
 import { readFault } from './fault.ts'
 import { MigrationAdapter } from './migration-adapter.ts'
@@ -24,6 +25,7 @@ export const noFilters = { externalTables: [], externalEnums: [] }
  */
 export async function migrate(url: string, options: MigrateOptions = {}): Promise<{ applied: string[] }> {
   const { migrationsDir = migrationsDirDefault, connectTimeoutMs = 5_000, lockWaitMs = 120_000 } = options
+  assertDirect(url, 'Migrations')
   const migrations = await readMigrations(migrationsDir)
   const deadline = performance.now() + lockWaitMs
   return withMigrationLock(url, { connectTimeoutMs, deadline }, async () => {

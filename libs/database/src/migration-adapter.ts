@@ -1,5 +1,6 @@
 import { Socket } from 'node:net'
 import { PrismaPg } from '@prisma/adapter-pg'
+import { asStartupOptions, settingsMark } from './connection.ts'
 import { ColumnTypeEnum, type SqlQuery, type SqlResultSet } from '@prisma/driver-adapter-utils'
 
 type Connection = Awaited<ReturnType<PrismaPg['connect']>>
@@ -22,7 +23,12 @@ export class MigrationAdapter extends PrismaPg {
       idleTimeoutMillis: 0,
       connectionTimeoutMillis: connectTimeoutMs,
       application_name: 'likewise-migrate',
-      options: '-c TimeZone=UTC -c statement_timeout=0 -c lock_timeout=0',
+      options: asStartupOptions({
+        [settingsMark]: 'on',
+        TimeZone: 'UTC',
+        statement_timeout: 0,
+        lock_timeout: 0,
+      }),
       keepAlive: true,
       stream: () => {
         const socket = new Socket()

@@ -1,4 +1,5 @@
 import { Failure, pause } from '@likewise/service'
+import { sessionNeeded, settingsMark } from './connection.ts'
 import { databaseFailure } from './failure.ts'
 import { MigrationAdapter } from './migration-adapter.ts'
 
@@ -22,10 +23,11 @@ export async function withMigrationLock<T>(
       })
       return rows[0] ?? []
     }
-    const [number, name] = await ask(
-      `select current_setting('server_version_num')::int, current_setting('server_version')`,
+    const [number, name, mark] = await ask(
+      `select current_setting('server_version_num')::int, current_setting('server_version'), current_setting('${settingsMark}', true)`,
     )
     assertVersion(Number(number), String(name))
+    if (mark !== 'on') throw sessionNeeded('Migrations')
     while ((await ask(`select pg_try_advisory_lock(${lockKey})`))[0] !== true) {
       if (performance.now() > deadline)
         throw new Failure(

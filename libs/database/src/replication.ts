@@ -1,6 +1,6 @@
 import { Failure } from '@likewise/service'
 import { Client, type ClientConfig, type Connection } from 'pg'
-import { splitUrl } from './connection.ts'
+import { assertDirect, splitUrl } from './connection.ts'
 import { databaseFailure } from './failure.ts'
 import { lsnText } from './lsn.ts'
 import { readFrame, statusFrame } from './replication-frames.ts'
@@ -57,6 +57,7 @@ const silenceMaxMs = 30_000
 const stopGraceMs = 2_000
 
 export async function connectReplication(options: ReplicationOptions): Promise<Replication> {
+  assertDirect(options.url, 'A replication slot', 'SLOT_UNUSABLE')
   const client = new Client(clientConfig(options))
   // Whatever breaks also fails the statement that is running; a connection without one is noticed by the next.
   client.on('error', () => undefined)

@@ -1,21 +1,25 @@
 import { Failure } from '@likewise/service'
+import { settingsMark } from './connection.ts'
 import type { Queryable } from './queryable.ts'
 import { raw, sql } from './sql.ts'
 
 const firstTable = { catalog: 'catalog.outbox_meta', metrics: 'metrics.product_metrics' }
 
 /**
- * Resolves when the database answers and holds the schema. For a start: a service whose database is not there says so
- * in one sentence, naming the variable that points at it, instead of coming up broken.
+ * Resolves when the database answers, runs statements under our settings, and holds the schema. For a start: a service
+ * whose database is not there says so in one sentence, naming the variable that points at it, instead of coming up broken.
  */
 export async function requireSchema(
   db: Queryable,
   { schema, variable }: { schema: keyof typeof firstTable; variable: string },
 ): Promise<void> {
   try {
-    await db.query(sql`select 1 from ${raw(firstTable[schema])} limit 1`)
+    const [found] = await db.query<{ mark: string | null }>(sql`
+      select current_setting(${settingsMark}, true) as mark, exists (select from ${raw(firstTable[schema])})`)
+    if (found?.mark !== 'on')
+      throw throughPooler(variable, 'the settings that were asked for at connect are not in force')
   } catch (error) {
-    if (!(error instanceof Failure)) throw error
+    if (!(error instanceof Failure) || error.code === 'CONFIG_INVALID') throw error
     if (error.code !== 'DATABASE_NOT_MIGRATED') throw unusableDatabase(variable, error)
     const sentence = `The database of ${variable} has no schema ${schema} yet. Run: npm run migrate`
     throw new Failure(error.code, sentence, { cause: error })
@@ -25,9 +29,19 @@ export async function requireSchema(
 /** What a client or a migration says, with the variable to look at. */
 export function unusableDatabase(variable: string, failure: Failure): Failure {
   const why = failure.message.replace(/\.$/, '')
+  if (why.includes('unsupported startup parameter')) return throughPooler(variable, why, failure)
   const hint = failure.code === 'DATABASE_UNAVAILABLE' ? ' Is PostgreSQL running, and the URL right?' : ''
   return new Failure(failure.code, `The database of ${variable} cannot be used: ${why}.${hint}`, {
     cause: failure,
     details: failure.details,
   })
+}
+
+/** PgBouncer refuses `options` of a connection, or drops them without a word (ignore_startup_parameters). */
+function throughPooler(variable: string, why: string, cause?: Failure): Failure {
+  return new Failure(
+    'CONFIG_INVALID',
+    `${variable} seems to lead through a pooler: ${why}. Say so in the URL: …?pgbouncer=true (docs/operations.md, "Through PgBouncer").`,
+    { cause },
+  )
 }

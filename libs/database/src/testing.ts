@@ -15,6 +15,7 @@ export async function pgClient(connectionString: string): Promise<pg.Client> {
 }
 
 export { type FaultyLink, faultyLink } from './faulty-link.ts'
+export { type PgBouncer, pgBouncerMissing, startPgBouncer } from './pgbouncer.ts'
 
 export interface TestDatabase {
   url: string

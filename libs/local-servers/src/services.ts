@@ -34,6 +34,8 @@ export interface ServicePlan {
   /** Unique in the home, for example `outbox-relay-2`. */
   name: string
   port: number
+  /** Where the app is built: this checkout, unless it is one of another release. */
+  root?: string
   /** Settings of this instance, over those of the environment. */
   env?: Readonly<Record<string, string>>
 }
@@ -66,7 +68,8 @@ export async function startService(options: {
   signal?: AbortSignal | undefined
 }): Promise<RunningService> {
   const { home, plan, signal } = options
-  const main = join(workspaceRoot, 'apps', plan.app, 'dist', 'main.js')
+  const root = plan.root ?? workspaceRoot
+  const main = join(root, 'apps', plan.app, 'dist', 'main.js')
   if (!existsSync(main)) throw new Failure('MISSING_TOOL', `${plan.app} is not built. Run: npm run build`)
   const variable = portVariables[plan.app]
   if (!(await portIsFree(plan.port))) {
@@ -82,7 +85,7 @@ export async function startService(options: {
     name: plan.name,
     command: process.execPath,
     args: [...nodeFlags, main],
-    cwd: workspaceRoot,
+    cwd: root,
     env: { MALLOC_ARENA_MAX: '1', ...options.env, ...plan.env, ...loopback, [variable]: String(plan.port) },
     logFile,
   })

@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { migrate, unusableDatabase } from '@likewise/database'
+import { migrate, migrationTargets, unusableDatabase } from '@likewise/database'
 import { topicPlans } from '@likewise/events'
 import { ensureTopics } from '@likewise/kafka'
 import { Failure, type Logger, pause, parseBrokers } from '@likewise/service'
@@ -62,7 +62,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     signal?.throwIfAborted()
     started()
     const migrated = step('tables')
-    await migrateBoth(servers, signal)
+    const connections = { ...directUrls(servers, options.env), ...connectionsOf(servers) }
+    await migrateBoth(servers, connections, signal)
     migrated()
     const made = step('topics')
     await prepareTopics(servers.kafkaBrokers, log).catch((error: unknown) => {
@@ -70,7 +71,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     })
     signal?.throwIfAborted()
     made()
-    const env = { ...options.env, ...connectionsOf(servers) }
+    const env = { ...options.env, ...connections }
     await writeConnections(home, servers)
     const ready = step('services')
     // Together: on two cores they start no slower than one by one, and the last is ready sooner.
@@ -100,11 +101,18 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   return { servers, services, stop }
 }
 
-async function migrateBoth(servers: Servers, signal: AbortSignal | undefined): Promise<void> {
-  const { catalogDatabaseUrl, metricsDatabaseUrl } = servers
-  const databases: [string, string][] = [['CATALOG_DATABASE_URL', catalogDatabaseUrl]]
-  if (metricsDatabaseUrl !== catalogDatabaseUrl) databases.push(['METRICS_DATABASE_URL', metricsDatabaseUrl])
-  for (const [variable, url] of databases) {
+/** Past a pooler that is in front of somebody else's servers; those of ours have none, whatever the environment says. */
+function directUrls({ kind }: Servers, env: StackOptions['env']): Record<string, string> {
+  const names = ['CATALOG_DATABASE_DIRECT_URL', 'METRICS_DATABASE_DIRECT_URL']
+  return Object.fromEntries(names.map((name) => [name, (kind === 'env' && env[name]) || '']))
+}
+
+async function migrateBoth(
+  servers: Servers,
+  connections: Record<string, string>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for (const { variable, url } of migrationTargets(connections)) {
     await migrate(url).catch((error: unknown) => {
       throw named(variable, servers, error)
     })

@@ -1,0 +1,137 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
+import { pause } from '@likewise/service'
+import type { Database } from './database.ts'
+import { migrate } from './migrate.ts'
+import { connectReplication } from './replication.ts'
+import { requireSchema } from './require-schema.ts'
+import { sql } from './sql.ts'
+import { type EmptyDatabase, emptyDatabase } from './testing/empty-database.ts'
+import { type PgBouncer, pgBouncerMissing, startPgBouncer } from './pgbouncer.ts'
+
+const describeIfThere = pgBouncerMissing === undefined ? describe : describe.skip
+if (pgBouncerMissing !== undefined)
+  process.stderr.write(`Skipped: the tests of PgBouncer. ${pgBouncerMissing}\n`)
+
+const poolSize = 2
+let fresh: EmptyDatabase
+let pooler: PgBouncer
+let careless: PgBouncer
+let db: Database
+
+const withoutWord = (url: string): string => url.replace('pgbouncer=true', '')
+
+describeIfThere('through PgBouncer in transaction mode', () => {
+  beforeAll(async () => {
+    fresh = await emptyDatabase(process.env['CATALOG_DATABASE_URL'])
+    await migrate(fresh.url)
+    pooler = await startPgBouncer(fresh.url, poolSize)
+    careless = await startPgBouncer(fresh.url, poolSize, ['ignore_startup_parameters = options'])
+    db = fresh.connect({ url: pooler.url, poolSizeMax: 8 })
+    await db.execute(sql`create table thing (id bigint primary key)`)
+  })
+  afterAll(async () => {
+    await fresh.drop()
+    await Promise.all([pooler.stop(), careless.stop()])
+  })
+
+  it('more clients than connections work at once, none in the session of another', async () => {
+    const ids = Array.from({ length: 200 }, (_, i) => i + 1)
+    const seen = await Promise.all(
+      ids.map((id) =>
+        id % 2 === 0
+          ? db.query<{ id: bigint }>(sql`insert into thing values (${id}) returning id`)
+          : db.tx(async (tx) => {
+              await tx.execute(sql`insert into thing values (${id})`)
+              return tx.query<{ id: bigint }>(sql`select id from thing where id = ${id}`)
+            }),
+      ),
+    )
+    expect(seen.flat().map(({ id }) => Number(id))).toEqual(ids)
+    const { clients, servers } = await pooler.connections()
+    expect(clients).toBeGreaterThan(poolSize)
+    expect(servers).toBeLessThanOrEqual(poolSize)
+  })
+
+  it('every statement and transaction runs under our settings, and nobody else finds them', async () => {
+    const settings = sql`
+      select current_setting('TimeZone') as zone, current_setting('statement_timeout') as statement,
+        current_setting('lock_timeout') as lock, current_setting('idle_in_transaction_session_timeout') as idle,
+        current_setting('synchronous_commit') as durable, current_setting('jit') as jit, current_setting('application_name') as name`
+    const limits = { statement: '1s', lock: '200ms', idle: '1s' }
+    const wanted = { zone: 'UTC', ...limits, durable: 'on', jit: 'off', name: 'database-test' }
+    expect(await db.query(settings)).toEqual([wanted])
+    expect(await db.tx((tx) => tx.query(settings))).toEqual([wanted])
+    expect(await db.tx((tx) => tx.query(settings), { isolation: 'Serializable' })).toEqual([wanted])
+    const other = fresh.connect({ url: pooler.url, statementTimeoutMs: 3_000, applicationName: 'other' })
+    expect(await other.query(settings)).toEqual([
+      { ...wanted, statement: '3s', idle: '3s', name: 'other' },
+    ])
+  })
+
+  it('a statement that fails or takes too long is told as without it, and rolled back', async () => {
+    await expect(db.execute(sql`insert into thing values (1)`)).rejects.toMatchObject({
+      code: 'DATABASE_REFUSED',
+      details: { sqlstate: '23505', constraint: 'thing_pkey' },
+    })
+    await expect(db.query(sql`select pg_sleep(5)::text`)).rejects.toMatchObject({
+      code: 'DATABASE_BUSY',
+      details: { sqlstate: '57014' },
+    })
+    const waiting = db.tx(async (tx) => {
+      await tx.execute(sql`lock table thing in access exclusive mode`)
+      await db.query(sql`select * from thing`)
+    })
+    await expect(waiting).rejects.toMatchObject({ code: 'DATABASE_BUSY', details: { sqlstate: '55P03' } })
+    expect(await db.query(sql`select 1 as one`)).toEqual([{ one: 1 }])
+  })
+
+  it('a transaction that its client left open is ended by PostgreSQL, and its locks are free', async () => {
+    const outcome = db.tx(
+      async (tx) => {
+        await tx.execute(sql`insert into thing values (1000)`)
+        await pause(2_000)
+        await tx.execute(sql`insert into thing values (1001)`)
+      },
+      { timeoutMs: 10_000 },
+    )
+    await expect(outcome).rejects.toMatchObject({ code: 'DATABASE_UNAVAILABLE' })
+    expect(await db.query(sql`select id from thing where id >= 1000`)).toEqual([])
+  })
+
+  it('statements fail while it is killed, and go on when it is back', async () => {
+    const statement = db.query(sql`select pg_sleep(0.9)::text`)
+    const outcome = expect(statement).rejects.toMatchObject({ code: 'DATABASE_UNAVAILABLE' })
+    await pause(100)
+    await pooler.restart()
+    await outcome
+    await db.ping().catch(() => undefined) // connections that died with it
+    expect(await db.query(sql`select 1 as one`)).toEqual([{ one: 1 }])
+  })
+
+  it('a service whose URL does not say so is told, whether options are refused or dropped', async () => {
+    const start = (url: string) =>
+      requireSchema(fresh.connect({ url }), { schema: 'catalog', variable: 'CATALOG_DATABASE_URL' })
+    await start(pooler.url)
+    await start(careless.url)
+    for (const { url } of [pooler, careless]) {
+      const refused = expect(start(withoutWord(url))).rejects
+      await refused.toMatchObject({
+        code: 'CONFIG_INVALID',
+        message: expect.stringMatching(/CATALOG_DATABASE_URL .* pooler: .* \?pgbouncer=true|pgbouncer=true/),
+      })
+    }
+    await expect(async () =>
+      fresh.connect({ url: `${pooler.url}&options=-c%20work_mem=7MB` }),
+    ).rejects.toThrow('alter role')
+  })
+
+  it('what needs a session of its own is refused, with the variable that names PostgreSQL itself', async () => {
+    for (const url of [pooler.url, careless.url, withoutWord(careless.url)])
+      await expect(migrate(url)).rejects.toThrow('CATALOG_DATABASE_DIRECT_URL')
+    const options = { applicationName: 'test', connectTimeoutMs: 1_000, senderTimeoutMs: 1_000 }
+    await expect(connectReplication({ url: pooler.url, ...options })).rejects.toMatchObject({
+      code: 'SLOT_UNUSABLE',
+      message: expect.stringContaining('CATALOG_DATABASE_DIRECT_URL'),
+    })
+  })
+})
