@@ -1,6 +1,7 @@
 export { connectDatabase, type Database, type DatabaseOptions, type Tx, type TxOptions } from './database.ts'
 export { databaseFailure } from './failure.ts'
 export { migrate, type MigrateOptions } from './migrate.ts'
+export { missingMigrations } from './missing-migrations.ts'
 export { lsnText, parseLsn } from './lsn.ts'
 export { withPulse } from './pulse.ts'
 export { type PgLike, type PrismaLike, type Queryable, queryableOf, queryableOfPg } from './queryable.ts'
