@@ -7,4 +7,4 @@ const packages = ['apps', 'libs'].flatMap((dir) =>
     .map((entry) => `<rootDir>/${dir}/${entry.name}`),
 )
 
-export default { projects: [...packages, '<rootDir>/e2e', '<rootDir>/bench'] }
+export default { projects: [...packages, '<rootDir>/e2e', '<rootDir>/bench', '<rootDir>/deploy'] }

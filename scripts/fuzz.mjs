@@ -4,11 +4,12 @@
 //   FUZZ_EXAMPLES (100)   requests of each operation and phase, at most
 //   FUZZ_SEED (1)        the same seed makes the same requests
 // Needs Python 3.10 or newer: schemathesis is installed once into a cache folder. Without Python it says so and ends with 0.
-import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
-import { homedir, tmpdir } from 'node:os'
+import { spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { prepare, root } from './prepare.mjs'
+import { installPython } from './python-tool.mjs'
 
 const schemathesis = 'schemathesis==4.32.5'
 /** positive_data_acceptance is left out: a date ahead of the clock, or a range that is too long, fits its schema and is refused. */
@@ -17,33 +18,7 @@ const checks = [
   ...['response_headers_conformance', 'response_schema_conformance', 'negative_data_rejection'],
 ]
 
-/** @returns the path of `st`, or nothing where there is no Python. */
-function install() {
-  const cache = process.env.XDG_CACHE_HOME || join(homedir(), '.cache')
-  const folder = join(cache, 'likewise', schemathesis.replace('==', '-'))
-  const st = join(folder, 'bin', 'st')
-  if (existsSync(st)) return st
-  const python = spawnSync('python3', [
-    '-c',
-    'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))',
-  ])
-  if (python.status !== 0) return undefined
-  rmSync(folder, { recursive: true, force: true })
-  console.log(`installing ${schemathesis} into ${folder}`)
-  for (const [command, ...args] of [
-    ['python3', '-m', 'venv', folder],
-    [join(folder, 'bin', 'pip'), 'install', '--quiet', '--disable-pip-version-check', schemathesis],
-  ]) {
-    const { status } = spawnSync(command, args, { stdio: 'inherit' })
-    if (status !== 0) {
-      rmSync(folder, { recursive: true, force: true })
-      throw new Error(`${command} ${args.join(' ')} failed with code ${status}.`)
-    }
-  }
-  return st
-}
-
-const st = install()
+const st = installPython(schemathesis, 'st')
 if (!st) {
   console.log('npm run fuzz needs python3 (3.10 or newer, with venv): nothing was fuzzed.')
   process.exit(0)

@@ -19,6 +19,11 @@ export const MigrateConfig = Type.Object({
   ),
 })
 
+export const WaitConfig = Type.Object({
+  CATALOG_DATABASE_URL: Type.Optional(postgresUrl('Database of the producer side (schema catalog).')),
+  METRICS_DATABASE_URL: Type.Optional(postgresUrl('Database of the consumer side (schema metrics).')),
+})
+
 export const OutboxConfig = Type.Object({
   CATALOG_DATABASE_URL: postgresUrl('Database of the producer side (schema catalog).'),
   CATALOG_DATABASE_DIRECT_URL: catalogDirectUrl,

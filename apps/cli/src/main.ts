@@ -25,6 +25,7 @@ import { addSnapshotCommands } from './snapshot.ts'
 import { readStatus } from './status.ts'
 import { showStatus } from './status-view.ts'
 import { makeTopics, manyPartitions } from './topics.ts'
+import { waitForMigrations } from './wait-for-migrations.ts'
 
 /** Where npm start keeps its `.env` and home, whichever folder this is called from. */
 const checkout = fileURLToPath(new URL('../../../', import.meta.url))
@@ -46,7 +47,8 @@ program
 program
   .command('migrate')
   .description('brings the databases to where this version needs them, without downloads')
-  .action(() => migrateDatabases(say))
+  .option('--wait', 'change nothing, and wait until somebody else has done it')
+  .action(({ wait }: { wait?: true }) => (wait ? waitForMigrations(say) : migrateDatabases(say)))
 program
   .command('topics')
   .description('makes the Kafka topics that are missing, and adds partitions to catalog-events')

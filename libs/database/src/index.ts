@@ -2,6 +2,7 @@ export { connectDatabase, type Database, type DatabaseOptions, type Tx, type TxO
 export { databaseFailure } from './failure.ts'
 export { migrate, type MigrateOptions } from './migrate.ts'
 export { type MigrationTarget, migrationTargets } from './migration-targets.ts'
+export { missingMigrations } from './missing-migrations.ts'
 export { lsnText, parseLsn } from './lsn.ts'
 export { withPulse } from './pulse.ts'
 export { type PgLike, type PrismaLike, type Queryable, queryableOf, queryableOfPg } from './queryable.ts'

@@ -1,0 +1,85 @@
+import type { Facts } from './facts.ts'
+import { type Labels, type Resource, isDefaultDeny, matches } from './manifest.ts'
+import { type Workload, deploymentRules, everyRule } from './workload-rules.ts'
+
+/** Everything in which the manifests contradict the services or themselves, as sentences; pure. */
+export function faultsOf(resources: readonly Resource[], facts: Facts): string[] {
+  const workloads = resources.flatMap(workloadOf)
+  return [
+    ...workloads.flatMap((workload) => [
+      ...everyRule.flatMap((rule) => rule(workload, resources, facts)),
+      ...(workload.kind === 'Deployment'
+        ? deploymentRules.flatMap((rule) => rule(workload, resources, facts))
+        : []),
+    ]),
+    ...targetFaults(resources, workloads),
+    ...scaledObjectFaults(resources, facts),
+    ...resources
+      .filter(({ kind }) => kind === 'Secret')
+      .map(({ metadata }) => `Secret ${metadata.name}: secrets are referred to, never written here.`),
+    ...(resources.some((resource) => isDefaultDeny(resource))
+      ? []
+      : ['No NetworkPolicy denies what none allows.']),
+  ]
+}
+
+function workloadOf(resource: Resource): Workload[] {
+  const { kind, metadata, spec } = resource
+  if (spec?.template === undefined) return []
+  const { name } = metadata
+  const at = `${kind} ${name}`
+  return [{ name, kind, resource, at, labels: spec.template.metadata.labels ?? {}, pod: spec.template.spec }]
+}
+
+/** Whatever points at pods must find some. */
+function targetFaults(resources: readonly Resource[], workloads: readonly Workload[]): string[] {
+  const isFound = (selector: Labels) => workloads.some(({ labels }) => matches(selector, labels))
+  return resources.flatMap(({ kind, metadata, spec }) => {
+    const at = `${kind} ${metadata.name}`
+    const selector =
+      kind === 'Service'
+        ? spec?.selector
+        : kind === 'PodDisruptionBudget'
+          ? spec?.selector?.matchLabels
+          : spec?.podSelector?.matchLabels
+    const target = spec?.scaleTargetRef?.name
+    return [
+      ...(selector === undefined || isFound(selector) ? [] : [`${at}: it selects nothing.`]),
+      ...(target === undefined || workloads.some(({ name }) => name === target)
+        ? []
+        : [`${at}: there is no ${target}.`]),
+    ]
+  })
+}
+
+function scaledObjectFaults(
+  resources: readonly Resource[],
+  { topic, partitions, settings }: Facts,
+): string[] {
+  return resources
+    .filter(({ kind }) => kind === 'ScaledObject')
+    .flatMap(({ metadata, spec = {} }) => {
+      const at = `ScaledObject ${metadata.name}`
+      const trigger = spec.triggers?.find(({ type }) => type === 'kafka')?.metadata ?? {}
+      const group = settings.get('metrics-consumer')?.get('CONSUMER_GROUP')
+      const brokers = resources.find(({ kind, data }) => kind === 'ConfigMap' && data?.['KAFKA_BROKERS'])
+        ?.data?.['KAFKA_BROKERS']
+      const patienceS =
+        spec.advanced?.horizontalPodAutoscalerConfig?.behavior?.scaleDown?.stabilizationWindowSeconds ?? 0
+      return [
+        ...(spec.maxReplicaCount === partitions
+          ? []
+          : [`${at}: maxReplicaCount is not ${String(partitions)}, the partitions of ${topic}.`]),
+        ...((spec.minReplicaCount ?? 0) >= 1 ? [] : [`${at}: minReplicaCount is below 1.`]),
+        ...(patienceS >= 300 ? [] : [`${at}: it scales down after less than 5 minutes.`]),
+        ...(trigger['topic'] === topic ? [] : [`${at}: its topic is not ${topic}.`]),
+        ...(trigger['consumerGroup'] === group ? [] : [`${at}: its group is not ${String(group)}.`]),
+        ...(trigger['offsetResetPolicy'] === 'earliest'
+          ? []
+          : [`${at}: a group without an offset has a lag of 0.`]),
+        ...(brokers === undefined || trigger['bootstrapServers'] === brokers
+          ? []
+          : [`${at}: it asks other brokers than the consumers.`]),
+      ]
+    })
+}
