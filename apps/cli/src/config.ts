@@ -7,6 +7,8 @@ const catalogDirectUrl = Type.Optional(
     'The same database without a pooler, for migrations and `outbox wal`; unset: CATALOG_DATABASE_URL.',
   ),
 )
+const user = (role: string) =>
+  Type.Optional(postgresUrl(`\`likewise migrate\` lets its user log in, with what ${role} may do.`))
 
 export const MigrateConfig = Type.Object({
   CATALOG_DATABASE_URL: postgresUrl('Database of the producer side (schema catalog).'),
@@ -22,6 +24,11 @@ export const MigrateConfig = Type.Object({
 export const WaitConfig = Type.Object({
   CATALOG_DATABASE_URL: Type.Optional(postgresUrl('Database of the producer side (schema catalog).')),
   METRICS_DATABASE_URL: Type.Optional(postgresUrl('Database of the consumer side (schema metrics).')),
+  LIKE_API_DATABASE_URL: user('likewise_api'),
+  RELAY_DATABASE_URL: user('likewise_relay'),
+  CONSUMER_DATABASE_URL: user('likewise_consumer'),
+  METRICS_API_DATABASE_URL: user('likewise_reader'),
+  OPERATOR_DATABASE_URL: user('likewise_operator'),
 })
 
 export const OutboxConfig = Type.Object({

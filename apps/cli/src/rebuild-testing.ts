@@ -1,5 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { type Database, sql } from '@likewise/database'
+import type { TestDatabase } from '@likewise/database/testing'
 import { encode } from '@likewise/events'
 import {
   type FinishedModel,
@@ -77,7 +78,8 @@ export interface World {
   count(product: number): Promise<number>
 }
 
-export function worldOf(db: Database): World {
+export function worldOf(test: TestDatabase): World {
+  const db = test.as('likewise_operator')
   const consumer = `test-${randomUUID()}`
   const log: InboxRecord[][] = Array.from({ length: partitions }, () => [])
   const action = { consumer, actor: 'test', horizon, work: applyToProductMetrics }
@@ -114,7 +116,12 @@ export function worldOf(db: Database): World {
         const wanted = records.slice(handled[partition], upTo)
         if (wanted.length === 0) continue
         const scope = { consumer, topic, partition }
-        await handleBatch(db, { scope, records: wanted, horizon, work: applyToProductMetrics })
+        await handleBatch(test.as('likewise_consumer'), {
+          scope,
+          records: wanted,
+          horizon,
+          work: applyToProductMetrics,
+        })
         handled[partition] = Math.max(handled[partition] ?? 0, Math.min(records.length, upTo))
       }
     },

@@ -1,6 +1,6 @@
-const sides = ['CATALOG', 'METRICS'] as const
-type Side = (typeof sides)[number]
+type Side = 'CATALOG' | 'METRICS'
 type Variable = `${Side}_DATABASE_URL` | `${Side}_DATABASE_DIRECT_URL`
+type Env = Readonly<Partial<Record<Variable, string>>>
 
 export interface MigrationTarget {
   /** The variable that names it, for whoever has to mend it. */
@@ -8,15 +8,23 @@ export interface MigrationTarget {
   url: string
 }
 
-/** The databases to migrate, each once: without a pooler where there is one, both sides where they are two. */
-export function migrationTargets(env: Readonly<Partial<Record<Variable, string>>>): MigrationTarget[] {
-  const isOne =
-    !env.METRICS_DATABASE_DIRECT_URL && env.METRICS_DATABASE_URL === env.CATALOG_DATABASE_URL
-  const targets = (isOne ? sides.slice(0, 1) : sides).flatMap((side): MigrationTarget[] => {
-    const direct = `${side}_DATABASE_DIRECT_URL` as const
-    const variable = env[direct] ? direct : (`${side}_DATABASE_URL` as const)
-    const url = env[variable]
-    return url ? [{ variable, url }] : []
-  })
+/** Where each side's owner reaches its database: without a pooler where there is one; both the same where they are one. */
+export function ownerTargets(env: Env): Partial<Record<'catalog' | 'metrics', MigrationTarget>> {
+  const catalog = targetOf(env, 'CATALOG')
+  const isOne = !env.METRICS_DATABASE_DIRECT_URL && env.METRICS_DATABASE_URL === env.CATALOG_DATABASE_URL
+  const metrics = (isOne ? undefined : targetOf(env, 'METRICS')) ?? catalog
+  return { ...(catalog && { catalog }), ...(metrics && { metrics }) }
+}
+
+/** The databases to migrate, each once. */
+export function migrationTargets(env: Env): MigrationTarget[] {
+  const targets = Object.values(ownerTargets(env))
   return targets.filter(({ url }, i) => targets.findIndex((target) => target.url === url) === i)
+}
+
+function targetOf(env: Env, side: Side): MigrationTarget | undefined {
+  const direct = `${side}_DATABASE_DIRECT_URL` as const
+  const variable = env[direct] ? direct : (`${side}_DATABASE_URL` as const)
+  const url = env[variable]
+  return url ? { variable, url } : undefined
 }

@@ -26,7 +26,11 @@ export const pgBouncerMissing =
   program === undefined ? 'There is no pgbouncer on the PATH: apt-get install pgbouncer.' : undefined
 
 /** A PgBouncer in transaction mode in front of the server and database of `url`, with at most `poolSize` connections to it. */
-export async function startPgBouncer(url: string, poolSize: number, settings: string[] = []): Promise<PgBouncer> {
+export async function startPgBouncer(
+  url: string,
+  poolSize: number,
+  settings: string[] = [],
+): Promise<PgBouncer> {
   const dir = await mkdtemp(join(tmpdir(), 'likewise-pgbouncer-'))
   const port = await freePort()
   await writeConfig({ dir, port, target: new URL(url), poolSize, settings })
@@ -34,7 +38,10 @@ export async function startPgBouncer(url: string, poolSize: number, settings: st
     // Root may not run it; it changes to that account by itself.
     const account = process.getuid?.() === 0 ? ['-u', 'nobody'] : []
     const child = spawn(String(program), ['-q', ...account, join(dir, 'pgbouncer.ini')], { stdio: 'ignore' })
-    await Promise.race([answers(port), once(child, 'exit').then(() => Promise.reject(new Error('pgbouncer ended')))])
+    await Promise.race([
+      answers(port),
+      once(child, 'exit').then(() => Promise.reject(new Error('pgbouncer ended'))),
+    ])
     return child
   }
   const kill = async (child: ChildProcess): Promise<void> => {
@@ -96,7 +103,10 @@ async function writeConfig({ dir, port, target, poolSize, settings }: Config): P
   await writeFile(join(dir, 'pgbouncer.ini'), `${lines.join('\n')}\n`)
 }
 
-async function countConnections(url: string, database: string): Promise<{ clients: number; servers: number }> {
+async function countConnections(
+  url: string,
+  database: string,
+): Promise<{ clients: number; servers: number }> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
   try {

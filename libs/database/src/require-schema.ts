@@ -14,8 +14,9 @@ export async function requireSchema(
   { schema, variable }: { schema: keyof typeof firstTable; variable: string },
 ): Promise<void> {
   try {
+    // The table by its name: not every service may read it.
     const [found] = await db.query<{ mark: string | null }>(sql`
-      select current_setting(${settingsMark}, true) as mark, exists (select from ${raw(firstTable[schema])})`)
+      select current_setting(${settingsMark}, true) as mark, '${raw(firstTable[schema])}'::regclass::text`)
     if (found?.mark !== 'on')
       throw throughPooler(variable, 'the settings that were asked for at connect are not in force')
   } catch (error) {

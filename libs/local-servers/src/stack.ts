@@ -1,6 +1,5 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { migrate, migrationTargets, unusableDatabase } from '@likewise/database'
 import { topicPlans } from '@likewise/events'
 import { ensureTopics } from '@likewise/kafka'
 import { Failure, type Logger, pause, parseBrokers } from '@likewise/service'
@@ -10,6 +9,7 @@ import { type Servers, startServers } from './servers.ts'
 import { isHeld } from './server-hold.ts'
 import { type App, type RunningService, startService, stopService } from './services.ts'
 import { type StackPlan, servicePlans } from './stack-plan.ts'
+import { prepareDatabases } from './stack-databases.ts'
 import { until } from './until.ts'
 
 export interface Stack {
@@ -62,22 +62,25 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     signal?.throwIfAborted()
     started()
     const migrated = step('tables')
-    const connections = { ...directUrls(servers, options.env), ...connectionsOf(servers) }
-    await migrateBoth(servers, connections, signal)
+    const databasesOf = await prepareDatabases(servers, { env: options.env, signal })
     migrated()
     const made = step('topics')
     await prepareTopics(servers.kafkaBrokers, log).catch((error: unknown) => {
-      throw named('KAFKA_BROKERS', servers, error)
+      throw namingBrokers(servers, error)
     })
     signal?.throwIfAborted()
     made()
-    const env = { ...options.env, ...connections }
+    const envOf = (app: App) => ({
+      ...options.env,
+      ...databasesOf(app),
+      KAFKA_BROKERS: servers.kafkaBrokers,
+    })
     await writeConnections(home, servers)
     const ready = step('services')
     // Together: on two cores they start no slower than one by one, and the last is ready sooner.
     const results = await Promise.allSettled(
       servicePlans(plan).map(async (service) =>
-        services.push(await startService({ home, plan: service, env, signal })),
+        services.push(await startService({ home, plan: service, env: envOf(service.app), signal })),
       ),
     )
     const failed = results.find((result) => result.status === 'rejected')
@@ -87,7 +90,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     services.sort((a, b) => a.plan.name.localeCompare(b.plan.name))
     const stopping = watching.signal
     services.forEach((_, index) =>
-      supervisors.push(superviseService({ services, index, home, env, log, stopping })),
+      supervisors.push(superviseService({ services, index, home, envOf, log, stopping })),
     )
     for (const name of ['postgres', 'kafka'] as const) {
       const server = servers[name]
@@ -101,30 +104,10 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   return { servers, services, stop }
 }
 
-/** Past a pooler that is in front of somebody else's servers; those of ours have none, whatever the environment says. */
-function directUrls({ kind }: Servers, env: StackOptions['env']): Record<string, string> {
-  const names = ['CATALOG_DATABASE_DIRECT_URL', 'METRICS_DATABASE_DIRECT_URL']
-  return Object.fromEntries(names.map((name) => [name, (kind === 'env' && env[name]) || '']))
-}
-
-async function migrateBoth(
-  servers: Servers,
-  connections: Record<string, string>,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  for (const { variable, url } of migrationTargets(connections)) {
-    await migrate(url).catch((error: unknown) => {
-      throw named(variable, servers, error)
-    })
-    signal?.throwIfAborted()
-  }
-}
-
 /** A fault of somebody else's server is mended by looking at the variable that names it. */
-function named(variable: string, { kind }: Servers, error: unknown): unknown {
+function namingBrokers({ kind }: Servers, error: unknown): unknown {
   if (kind !== 'env' || !(error instanceof Failure)) return error
-  if (variable !== 'KAFKA_BROKERS') return unusableDatabase(variable, error)
-  return new Failure(error.code, `${variable}: ${error.message}`, { cause: error, details: error.details })
+  return new Failure(error.code, `KAFKA_BROKERS: ${error.message}`, { cause: error, details: error.details })
 }
 
 /**
@@ -194,11 +177,11 @@ async function superviseService(options: {
   services: RunningService[]
   index: number
   home: string
-  env: Readonly<Record<string, string | undefined>>
+  envOf: (app: App) => Readonly<Record<string, string | undefined>>
   log: Logger
   stopping: AbortSignal
 }): Promise<void> {
-  const { services, index, home, env, log, stopping } = options
+  const { services, index, home, envOf, log, stopping } = options
   const stopped = new Promise<undefined>((resolve) => {
     stopping.addEventListener('abort', () => resolve(undefined), { once: true })
   })
@@ -215,7 +198,7 @@ async function superviseService(options: {
     while (services[index] === service) {
       await pause(restartMs, stopping)
       if (ended()) return
-      await startService({ home, plan: service.plan, env, signal: stopping }).then(
+      await startService({ home, plan: service.plan, env: envOf(service.plan.app), signal: stopping }).then(
         (started) => (services[index] = started),
         (error: unknown) => {
           if (!ended()) log.warn({ err: error, service: service.plan.name }, 'service not started')
