@@ -20,7 +20,11 @@ describe('what is migrated', () => {
     expect(migrationTargets({ ...pooled, CATALOG_DATABASE_DIRECT_URL: direct })).toEqual(target)
     const both = { CATALOG_DATABASE_DIRECT_URL: direct, METRICS_DATABASE_DIRECT_URL: direct }
     expect(migrationTargets({ ...pooled, ...both })).toEqual(target)
-    const second = { CATALOG_DATABASE_URL: one, METRICS_DATABASE_URL: two, METRICS_DATABASE_DIRECT_URL: direct }
+    const second = {
+      CATALOG_DATABASE_URL: one,
+      METRICS_DATABASE_URL: two,
+      METRICS_DATABASE_DIRECT_URL: direct,
+    }
     expect(migrationTargets(second)).toEqual([
       { variable: 'CATALOG_DATABASE_URL', url: one },
       { variable: 'METRICS_DATABASE_DIRECT_URL', url: direct },

@@ -10,8 +10,7 @@ export interface MigrationTarget {
 
 /** The databases to migrate, each once: without a pooler where there is one, both sides where they are two. */
 export function migrationTargets(env: Readonly<Partial<Record<Variable, string>>>): MigrationTarget[] {
-  const isOne =
-    !env.METRICS_DATABASE_DIRECT_URL && env.METRICS_DATABASE_URL === env.CATALOG_DATABASE_URL
+  const isOne = !env.METRICS_DATABASE_DIRECT_URL && env.METRICS_DATABASE_URL === env.CATALOG_DATABASE_URL
   const targets = (isOne ? sides.slice(0, 1) : sides).flatMap((side): MigrationTarget[] => {
     const direct = `${side}_DATABASE_DIRECT_URL` as const
     const variable = env[direct] ? direct : (`${side}_DATABASE_URL` as const)

@@ -49,10 +49,7 @@ function isBegin(statement: unknown): boolean {
   return (statement as { text?: unknown } | undefined)?.text === 'BEGIN'
 }
 
-async function inTransaction<T>(
-  connection: Connection,
-  work: (tx: SqlQueryable) => Promise<T>,
-): Promise<T> {
+async function inTransaction<T>(connection: Connection, work: (tx: SqlQueryable) => Promise<T>): Promise<T> {
   const tx = await connection.startTransaction()
   try {
     const result = await work(tx)

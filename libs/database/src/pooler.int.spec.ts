@@ -8,9 +8,9 @@ import { sql } from './sql.ts'
 import { type EmptyDatabase, emptyDatabase } from './testing/empty-database.ts'
 import { type PgBouncer, pgBouncerMissing, startPgBouncer } from './pgbouncer.ts'
 
-const describeIfThere = pgBouncerMissing === undefined ? describe : describe.skip
-if (pgBouncerMissing !== undefined)
-  process.stderr.write(`Skipped: the tests of PgBouncer. ${pgBouncerMissing}\n`)
+const missing = pgBouncerMissing()
+const describeIfThere = missing === undefined ? describe : describe.skip
+if (missing !== undefined) process.stderr.write(`Skipped: the tests of PgBouncer. ${missing}\n`)
 
 const poolSize = 2
 let fresh: EmptyDatabase
@@ -63,9 +63,7 @@ describeIfThere('through PgBouncer in transaction mode', () => {
     expect(await db.tx((tx) => tx.query(settings))).toEqual([wanted])
     expect(await db.tx((tx) => tx.query(settings), { isolation: 'Serializable' })).toEqual([wanted])
     const other = fresh.connect({ url: pooler.url, statementTimeoutMs: 3_000, applicationName: 'other' })
-    expect(await other.query(settings)).toEqual([
-      { ...wanted, statement: '3s', idle: '3s', name: 'other' },
-    ])
+    expect(await other.query(settings)).toEqual([{ ...wanted, statement: '3s', idle: '3s', name: 'other' }])
   })
 
   it('a statement that fails or takes too long is told as without it, and rolled back', async () => {

@@ -12,7 +12,9 @@ const secretFields = [
   'token',
   'DATABASE_URL',
   'CATALOG_DATABASE_URL',
+  'CATALOG_DATABASE_DIRECT_URL',
   'METRICS_DATABASE_URL',
+  'METRICS_DATABASE_DIRECT_URL',
 ]
 
 /** Paths up to two objects deep: pino has no "anywhere" path, and request headers lie at req.headers.*. */
