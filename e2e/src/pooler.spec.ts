@@ -8,9 +8,9 @@ import { sendLike, sendUnlike, spread } from './likes.ts'
 import { isOk, loadDuring } from './load-during.ts'
 import { type OwnServers, type System, eventually, startSystem } from './system.ts'
 
-const describeIfThere = pgBouncerMissing === undefined ? describe : describe.skip
-if (pgBouncerMissing !== undefined)
-  process.stderr.write(`Skipped: all services through PgBouncer. ${pgBouncerMissing}\n`)
+const missing = pgBouncerMissing()
+const describeIfThere = missing === undefined ? describe : describe.skip
+if (missing !== undefined) process.stderr.write(`Skipped: all services through PgBouncer. ${missing}\n`)
 
 const poolSize = 6
 

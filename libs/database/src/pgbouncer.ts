@@ -1,10 +1,9 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import pg from 'pg'
 
 export type PgBouncer = {
@@ -17,13 +16,13 @@ export type PgBouncer = {
   stop: () => Promise<void>
 }
 
-const program = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin']
-  .map((directory) => join(directory, 'pgbouncer'))
-  .find((file) => existsSync(file))
+// Debian has it where only root's PATH looks.
+const findProgram = (): string | undefined =>
+  ['pgbouncer', '/usr/sbin/pgbouncer'].find((file) => spawnSync(file, ['--version']).status === 0)
 
 /** Why there can be no pooler here; undefined where there can. */
-export const pgBouncerMissing =
-  program === undefined ? 'There is no pgbouncer on the PATH: apt-get install pgbouncer.' : undefined
+export const pgBouncerMissing = (): string | undefined =>
+  findProgram() === undefined ? 'There is no pgbouncer on the PATH: apt-get install pgbouncer.' : undefined
 
 /** A PgBouncer in transaction mode in front of the server and database of `url`, with at most `poolSize` connections to it. */
 export async function startPgBouncer(
@@ -31,13 +30,14 @@ export async function startPgBouncer(
   poolSize: number,
   settings: string[] = [],
 ): Promise<PgBouncer> {
+  const program = String(findProgram())
   const dir = await mkdtemp(join(tmpdir(), 'likewise-pgbouncer-'))
   const port = await freePort()
   await writeConfig({ dir, port, target: new URL(url), poolSize, settings })
   const launch = async (): Promise<ChildProcess> => {
     // Root may not run it; it changes to that account by itself.
     const account = process.getuid?.() === 0 ? ['-u', 'nobody'] : []
-    const child = spawn(String(program), ['-q', ...account, join(dir, 'pgbouncer.ini')], { stdio: 'ignore' })
+    const child = spawn(program, ['-q', ...account, join(dir, 'pgbouncer.ini')], { stdio: 'ignore' })
     await Promise.race([
       answers(port),
       once(child, 'exit').then(() => Promise.reject(new Error('pgbouncer ended'))),

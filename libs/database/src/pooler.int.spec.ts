@@ -8,9 +8,9 @@ import { sql } from './sql.ts'
 import { type EmptyDatabase, emptyDatabase } from './testing/empty-database.ts'
 import { type PgBouncer, pgBouncerMissing, startPgBouncer } from './pgbouncer.ts'
 
-const describeIfThere = pgBouncerMissing === undefined ? describe : describe.skip
-if (pgBouncerMissing !== undefined)
-  process.stderr.write(`Skipped: the tests of PgBouncer. ${pgBouncerMissing}\n`)
+const missing = pgBouncerMissing()
+const describeIfThere = missing === undefined ? describe : describe.skip
+if (missing !== undefined) process.stderr.write(`Skipped: the tests of PgBouncer. ${missing}\n`)
 
 const poolSize = 2
 let fresh: EmptyDatabase

@@ -28,7 +28,14 @@ describe('buildLogger', () => {
     { authorization: canary },
     { password: canary },
     { DATABASE_URL: canary },
-    { config: { METRICS_DATABASE_URL: canary, CATALOG_DATABASE_URL: canary, DATABASE_URL: canary } },
+    {
+      config: {
+        METRICS_DATABASE_URL: canary,
+        CATALOG_DATABASE_URL: canary,
+        DATABASE_URL: canary,
+        CATALOG_DATABASE_DIRECT_URL: canary,
+      },
+    },
     { headers: { authorization: canary, cookie: canary, 'set-cookie': canary } },
     { req: { headers: { authorization: canary, cookie: canary } } },
     { config: { ANY_OTHER_URL: url } },
