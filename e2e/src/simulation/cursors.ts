@@ -108,16 +108,15 @@ export function buildCursors(world: World, catalog: Catalog, bugs: CursorBugs = 
       ),
     ...table,
     /** As the view outbox_status computes it. */
-    statusOf(row: Row): 'PUBLISHED' | 'PARKED' | 'PENDING' {
-      if (parked.has(row.seq)) return 'PARKED'
-      const cursor = cursors[row.shard]
-      if (cursor === undefined) return 'PENDING'
-      const isInWindow = isVisible(cursor.to, row.xid) && !isVisible(cursor.from, row.xid)
-      if (isInWindow) return row.seq <= cursor.afterSeq ? 'PUBLISHED' : 'PENDING'
-      return isVisible(cursor.to, row.xid) ? 'PUBLISHED' : 'PENDING'
-    },
-    parkedReason: (seq: number) => parked.get(seq)?.reason,
+    statusOf: (row: Row): Status => (parked.has(row.seq) ? 'PARKED' : statusBy(cursors[row.shard], row)),
   }
+}
+
+type Status = 'PUBLISHED' | 'PARKED' | 'PENDING'
+
+function statusBy(cursor: Cursor | undefined, { xid, seq }: Row): Status {
+  if (cursor === undefined || !isVisible(cursor.to, xid)) return 'PENDING'
+  return isVisible(cursor.from, xid) || seq <= cursor.afterSeq ? 'PUBLISHED' : 'PENDING'
 }
 
 function buildLeaseTable(world: World) {

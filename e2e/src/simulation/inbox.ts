@@ -166,7 +166,10 @@ function handleHalf(tables: Tables, batch: Batch): () => void {
   const events = judged.flatMap((one) => (one.kind === 'event' ? [one.event] : []))
   const fresh = tables.bugs.rememberFirst ? apply(tables, events, { work: false }) : undefined
   move(mark, judged, wanted)
-  return () => void (fresh ? apply(tables, fresh, { remember: false }) : apply(tables, events))
+  return () => {
+    if (fresh) apply(tables, fresh, { remember: false })
+    else apply(tables, events)
+  }
 }
 
 /** Applies what is parked, key by key and in order, and gives up what cannot be read. */

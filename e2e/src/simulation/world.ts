@@ -116,7 +116,7 @@ export function buildProcess(world: World, name: string, onDeath: () => void): P
               .then(work)
               .then(
                 (result) => answer(() => resolve(result)),
-                (error: unknown) => answer(() => reject(error)),
+                (error: Error) => answer(() => reject(error)),
               )
           })
         }
