@@ -135,8 +135,10 @@ export default tseslint.config(
       'libs/service/src/backoff.ts',
       'apps/cli/src/status-view.ts',
       'apps/like-api/src/{write-queue,carry-out}.ts',
+      'e2e/src/checker/**/*.ts',
+      'e2e/src/simulation/**/*.ts',
     ],
-    ignores: ['**/*.spec.ts'],
+    ignores: ['**/*.spec.ts', 'e2e/src/simulation/main.ts'],
     rules: {
       'no-restricted-imports': [
         'error',

@@ -1,5 +1,5 @@
 // npm test: unit, integration and end-to-end tests on real PostgreSQL and Kafka, from a fresh clone.
-//   --unit   only the pure ones (*.spec.ts without .int and e2e): no servers
+//   --unit   only the pure ones (*.spec.ts without .int; of e2e the checker and the simulation): no servers
 //   paths choose, e.g. npm test -- libs/outbox e2e/src/order
 //   options go to jest, e.g. npm test -- libs/outbox -t 'a title' --verbose (values other than -t's after a =)
 //   LIKEWISE_TEST_AGAIN=1, as in CI: up to three files that fail run once more, alone, and are named where they pass then
@@ -41,7 +41,14 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
 }
 
 const results = unitOnly
-  ? [await run('unit', [...paths, '--maxWorkers=2', ...options, ...ignoring(['\\.int\\.spec', '/e2e/'])])]
+  ? [
+      await run('unit', [
+        ...paths,
+        '--maxWorkers=2',
+        ...options,
+        ...ignoring(['\\.int\\.spec', '/e2e/src/(?!checker|simulation)']),
+      ]),
+    ]
   : await withServers(async (env) => {
       const light = [...lightPaths, '--maxWorkers=2', ...options, ...ignoring(Object.values(heavy))]
       const chosen = paths.length > 0 ? heavyPaths : Object.values(heavy)

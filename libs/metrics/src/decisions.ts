@@ -1,0 +1,1 @@
+export { type Delta, deltasOf } from './deltas.ts'
