@@ -91,7 +91,7 @@ async function isUsable(ownerUrl: string, login: Login): Promise<boolean> {
     })
   } catch (error) {
     // wrong password or no such user; not allowed in at all
-    if (/^28/.test(String((error as { code?: unknown }).code))) return false
+    if (String((error as { code?: unknown }).code).startsWith('28')) return false
     throw databaseFailure(error)
   }
 }
