@@ -22,10 +22,12 @@ FROM ${NODE_IMAGE} AS packages
 ARG APP
 WORKDIR /likewise
 COPY --from=manifests /likewise ./
+COPY scripts/sbom.mjs scripts/
 RUN test -n "${APP}" || { echo 'Say which app: --build-arg APP=like-api (a folder of apps/)'; exit 1; }
 RUN --mount=type=cache,target=/root/.npm \
     npm ci --omit=dev --omit=optional --omit=peer --ignore-scripts --no-audit --no-fund --loglevel=error -w @likewise/${APP} \
- && npm sbom --package-lock-only --sbom-format=cyclonedx --omit=dev -w @likewise/${APP} > sbom.cdx.json \
+ && node scripts/sbom.mjs --in . ${APP} > sbom.cdx.json \
+ && rm -r scripts \
  && rm .npmrc \
  && find node_modules/@prisma/client/runtime -name 'query_compiler_*' ! -name '*_small_bg.postgresql.*' -delete \
  && find node_modules \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' \) -type f -delete

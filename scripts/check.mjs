@@ -15,6 +15,8 @@ const checks = [
   ['unused files, exports and dependencies', [...bin('knip')]],
   ['settings table', [process.execPath, 'scripts/settings.mjs', '--check']],
   ['contracts and their client', [process.execPath, 'scripts/contracts.mjs', '--check']],
+  ['licences', [process.execPath, 'scripts/licences.mjs', '--check']],
+  ['known vulnerabilities', [process.execPath, 'scripts/audit.mjs', '--check']],
   ['tests', [process.execPath, 'scripts/test.mjs']],
 ]
 
