@@ -12,4 +12,5 @@ export {
 } from './replication.ts'
 export { schemaDifference, type SchemaDifferenceOptions } from './schema-difference.ts'
 export { arrayOf, empty, join, raw, sql, type Sql } from './sql.ts'
+export { streamRows } from './stream-rows.ts'
 export { requireSchema, unusableDatabase } from './require-schema.ts'
