@@ -15,6 +15,7 @@ import {
 import { connect, wholeNumber } from './catalog.ts'
 import { CliConfig, TopicsConfig } from './config.ts'
 import { addDeadLetterCommands } from './dead-letters.ts'
+import { addDoctorCommand } from './doctor.ts'
 import { migrateDatabases } from './migrate.ts'
 import { addOutboxCommands } from './outbox.ts'
 import { addWalCommands } from './outbox-wal.ts'
@@ -25,6 +26,7 @@ import { addSnapshotCommands } from './snapshot.ts'
 import { readStatus } from './status.ts'
 import { showStatus } from './status-view.ts'
 import { makeTopics, manyPartitions } from './topics.ts'
+import { addTraceCommand } from './trace.ts'
 import { addVerifyCommand } from './verify.ts'
 
 /** Where npm start keeps its `.env` and home, whichever folder this is called from. */
@@ -67,6 +69,8 @@ addRebuildCommand(program, tools)
 addReplayCommand(program, tools)
 addSnapshotCommands(program, say)
 addVerifyCommand(program, tools)
+addTraceCommand(program, tools)
+addDoctorCommand(program, tools)
 
 loadDotenv(checkout)
 // All or nothing: half of one system and half of another is never meant.

@@ -69,3 +69,11 @@ export async function lockMarksOf(
           where consumer = ${consumer} and topic = ${topic}) <> 0)
     order by partition for update`)
 }
+
+/** Who did what to dead letters of an event. */
+export const readInboxAudit = (
+  db: Queryable,
+  eventId: string,
+): Promise<{ at: Date; actor: string; action: string; detail: string | null }[]> =>
+  db.query(sql`
+    select at, actor, action, detail from metrics.inbox_audit where event_id = ${eventId}::uuid order by id`)

@@ -6,6 +6,7 @@ export {
   type HeldEvent,
   type Ledger,
   type LedgerEvent,
+  isRingFull,
   openLedger,
   readHeldSince,
   readLedgerOf,
@@ -34,5 +35,13 @@ export {
 export { type WalSwitchOptions, disableWal, enableWal } from './wal/switch.ts'
 export { type WalContext, type WalLimits, runWal } from './wal/run-wal.ts'
 export { walTelemetry } from './wal/wal-telemetry.ts'
+export { identityFault } from './identity.ts'
 export { isPublishedUpTo } from './wal/progress.ts'
 export { type Position, type Reset, readResets, watchPositions } from './positions.ts'
+export {
+  type AuditEntry,
+  type OutboxTrace,
+  type TraceSelection,
+  readOutboxAudit,
+  readOutboxTraces,
+} from './trace.ts'

@@ -43,6 +43,12 @@ async function readRing(db: Queryable): Promise<{ today: number; filled: Readonl
   return { today: found.today, filled: new Set(found.filled.flatMap((slot) => slot ?? [])) }
 }
 
+/** Whether the slot that tomorrow's rows go to has old ones: nobody has purged for two days. */
+export async function isRingFull(db: Queryable): Promise<boolean> {
+  const { today, filled } = await readRing(db)
+  return filled.has((today + 1) % ringDays)
+}
+
 /** Today and yesterday are never purged, nor is what follows an older day that is there without a gap. Pure. */
 export function daysCovered(today: number, filled: ReadonlySet<number>): number {
   let days = 1
