@@ -139,7 +139,9 @@ async function readBehind(db: Queryable, { consumer, topic }: About, ends: Ends)
   })
   const records = behind.reduce((sum, n) => sum + n, 0)
   if (records === 0) return null
-  return { waitsFor: `${consumer} is ${counted(records)} records of ${topic} behind: likewise status.` }
+  return {
+    waitsFor: `${consumer} is ${counted(records)} ${records === 1 ? 'record' : 'records'} of ${topic} behind: likewise status.`,
+  }
 }
 
 /** A mark beyond an end that was told after it is of another log, and proves nothing about this one. */

@@ -97,7 +97,7 @@ describe('likewise verify', () => {
     world.startRelay()
     const behind = await world.verifyJson('--wait', '3')
     expect(behind).toMatchObject({ outcome: 'unknown', code: 2 })
-    expect(behind.why).toBe(`${world.consumer} is 1 records of ${world.topic} behind: likewise status.`)
+    expect(behind.why).toBe(`${world.consumer} is 1 record of ${world.topic} behind: likewise status.`)
     const waiting = world.verify('--wait')
     world.startConsumer()
     expect((await waiting).code).toBe(0)
