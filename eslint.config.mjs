@@ -112,7 +112,7 @@ export default tseslint.config(
     },
   },
   {
-    files: ['**/*.spec.ts', '**/testing.ts'],
+    files: ['**/*.spec.ts', '**/testing.ts', '**/*-testing.ts'],
     rules: {
       'max-lines-per-function': 'off',
       'max-params': 'off',

@@ -14,6 +14,7 @@ const sources = [
   ['likewise (CLI)', 'apps/cli/dist/config.js', 'MigrateConfig'],
   ['likewise (CLI)', 'apps/cli/dist/config.js', 'DeadLettersConfig'],
   ['likewise (CLI)', 'apps/cli/dist/config.js', 'RebuildConfig'],
+  ['likewise (CLI)', 'apps/cli/dist/config.js', 'DoctorConfig'],
   ['npm start', 'libs/local-servers/dist/index.js', 'StartConfig'],
 ]
 const begin = '<!-- settings: npm run settings -->'

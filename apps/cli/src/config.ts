@@ -1,4 +1,5 @@
 import { minutesKeptHoursMin } from '@likewise/metrics'
+import { retentionDaysMax } from '@likewise/outbox'
 import { brokers, postgresUrl } from '@likewise/service'
 import { Type } from 'typebox'
 
@@ -82,4 +83,15 @@ export const RebuildConfig = Type.Object({
 export const SnapshotConfig = Type.Object({
   METRICS_DATABASE_URL: CliConfig.properties.METRICS_DATABASE_URL,
   CONSUMER_GROUP: CliConfig.properties.CONSUMER_GROUP,
+})
+
+export const DoctorConfig = Type.Object({
+  ...CliConfig.properties,
+  CONSUMER_DEDUP_HORIZON_DAYS: DeadLettersConfig.properties.CONSUMER_DEDUP_HORIZON_DAYS,
+  RELAY_RETENTION_DAYS: Type.Integer({
+    default: 7,
+    minimum: 1,
+    maximum: retentionDaysMax,
+    description: 'That of the relay: the topic should hold as much.',
+  }),
 })

@@ -15,6 +15,7 @@ import {
 import { connect, wholeNumber } from './catalog.ts'
 import { CliConfig, TopicsConfig } from './config.ts'
 import { addDeadLetterCommands } from './dead-letters.ts'
+import { addDoctorCommand } from './doctor.ts'
 import { migrateDatabases } from './migrate.ts'
 import { addOutboxCommands } from './outbox.ts'
 import { addWalCommands } from './outbox-wal.ts'
@@ -26,6 +27,8 @@ import { readStatus } from './status.ts'
 import { showStatus } from './status-view.ts'
 import { makeTopics, manyPartitions } from './topics.ts'
 import { waitForMigrations } from './wait-for-migrations.ts'
+import { addTraceCommand } from './trace.ts'
+import { addVerifyCommand } from './verify.ts'
 
 /** Where npm start keeps its `.env` and home, whichever folder this is called from. */
 const checkout = fileURLToPath(new URL('../../../', import.meta.url))
@@ -63,10 +66,13 @@ program
   )
 addWalCommands(addOutboxCommands(program, say), say)
 addDeadLetterCommands(program, say)
-const tools = { kafkaOptions, output: terminalOutput() }
+const tools = { kafkaOptions, output: terminalOutput(), aside: asideOutput() }
 addRebuildCommand(program, tools)
 addReplayCommand(program, tools)
 addSnapshotCommands(program, say)
+addVerifyCommand(program, tools)
+addTraceCommand(program, tools)
+addDoctorCommand(program, tools)
 
 loadDotenv(checkout)
 // All or nothing: half of one system and half of another is never meant.
@@ -112,4 +118,11 @@ function say(line: string): void {
 function terminalOutput(): Output {
   if (!process.stdout.isTTY) return { say }
   return { say, overwrite: (line) => void process.stdout.write(`\r\u001b[2K${line}`) }
+}
+
+/** Where standard output may be read by a program. */
+function asideOutput(): Output {
+  if (!process.stderr.isTTY) return { say: () => undefined }
+  const write = (text: string) => void process.stderr.write(text)
+  return { say: (line) => write(`${line}\n`), overwrite: (line) => write(`\r\u001b[2K${line}`) }
 }

@@ -3,19 +3,20 @@ const barWidth = 24
 export interface ProgressState {
   readonly done: number
   readonly total: number
-  /** Records per second, lately. */
+  /** Per second, lately. */
   readonly rate: number
+  readonly what: string
 }
 
 /** Pure. */
-function progressLine({ done, total, rate }: ProgressState): string {
+function progressLine({ done, total, rate, what }: ProgressState): string {
   const share = total === 0 ? 1 : Math.min(1, done / total)
   const filled = Math.floor(share * barWidth)
   const left = total - done
   return [
     `  ${'█'.repeat(filled)}${'░'.repeat(barWidth - filled)}`,
     `${String(Math.floor(share * 100)).padStart(3)} %`,
-    `${counted(done)} of ${counted(total)} records`,
+    `${counted(done)} of ${counted(total)} ${what}`,
     rate > 0 ? `${counted(Math.round(rate))}/s` : '',
     left > 0 && rate > 0 ? `${span(left / rate)} left` : '',
   ]
@@ -44,7 +45,7 @@ const shownEveryMs = { terminal: 200, lines: 5_000 }
 const rateOverMs = 5_000
 
 /** Shows how far something is, not too often. */
-export function showProgress({ say, overwrite }: Output, nowMs = () => performance.now()) {
+export function showProgress({ say, overwrite }: Output, what = 'records') {
   const everyMs = overwrite ? shownEveryMs.terminal : shownEveryMs.lines
   let samples: { atMs: number; done: number }[] = []
   let lastMs = -Infinity
@@ -54,7 +55,7 @@ export function showProgress({ say, overwrite }: Output, nowMs = () => performan
     const [first] = samples
     const seconds = first ? (atMs - first.atMs) / 1_000 : 0
     const rate = first && seconds > 0 ? (done - first.done) / seconds : 0
-    const line = progressLine({ done, total, rate })
+    const line = progressLine({ done, total, rate, what })
     if (overwrite) overwrite(line)
     else say(line)
     isOpen = true
@@ -63,7 +64,7 @@ export function showProgress({ say, overwrite }: Output, nowMs = () => performan
 
   return {
     tell(done: number, total: number): void {
-      const atMs = nowMs()
+      const atMs = performance.now()
       // Until the first record comes, a group is joined: that says nothing of the rate.
       if (samples.at(-1)?.done === done && samples[0]?.done === done) samples = []
       samples = [...samples.filter((sample) => atMs - sample.atMs <= rateOverMs), { atMs, done }]
@@ -71,7 +72,7 @@ export function showProgress({ say, overwrite }: Output, nowMs = () => performan
     },
     /** The last state, and the line is left. */
     end(done: number, total: number): void {
-      show(done, total, nowMs())
+      show(done, total, performance.now())
       this.leave()
     },
     /** Something else is said: on a terminal the bar stays above it. */

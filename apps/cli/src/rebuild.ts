@@ -38,8 +38,12 @@ export interface RebuildOptions {
 export interface Tools {
   readonly kafkaOptions: (config: { KAFKA_BROKERS: string }) => KafkaOptions
   readonly output: Output
+  /** Beside what is said on `output`, for whoever looks on; nothing unless told. */
+  readonly aside?: Output
   /** catalog-events unless told. */
   readonly topic?: string
+  /** catalog-events-dlq unless told. */
+  readonly deadLetters?: string
 }
 
 /** `likewise rebuild`: the read model once more from the topic, beside the live one. */

@@ -1,7 +1,6 @@
-import { type KafkaOptions, type TopicRetention, readTopicRetention } from '@likewise/kafka'
+import { type KafkaOptions, readTopicRetention, retentionWarning } from '@likewise/kafka'
 import { type Logger, backoffMs, pause } from '@likewise/service'
 
-const dayMs = 86_400_000
 const backoff = { baseMs: 500, capMs: 60_000, random: Math.random }
 
 export interface RetentionOptions {
@@ -35,28 +34,4 @@ export function checkRetention({ kafka, topic, horizonDays, log }: RetentionOpti
     stopping.abort()
     return checking
   }
-}
-
-/** What, why, and how to mend it; null where all is well. Pure. */
-export function retentionWarning(
-  topic: string,
-  { retentionMs, cleanupPolicy }: TopicRetention,
-  horizonDays: number,
-): string | null {
-  const compacts = cleanupPolicy !== 'delete'
-  if (!compacts && retentionMs <= horizonDays * dayMs) return null
-  const keeps = compacts
-    ? `has cleanup.policy=${cleanupPolicy}`
-    : retentionMs === Infinity
-      ? 'keeps records for ever'
-      : `keeps records for ${(retentionMs / dayMs).toFixed(1)} days`
-  const why = compacts
-    ? 'compaction keeps the last record of a key for ever and removes others, which were likes too'
-    : `events older than the dedup horizon of ${String(horizonDays)} days cannot be told from their duplicates, and are parked as too_old`
-  const mend = compacts
-    ? 'set cleanup.policy=delete'
-    : `set retention.ms to at most ${String(horizonDays * dayMs)}`
-  const orHorizon =
-    !compacts && horizonDays < 30 ? ', or raise CONSUMER_DEDUP_HORIZON_DAYS (to at most 30)' : ''
-  return `Topic ${topic} ${keeps}: ${why}. To mend it ${mend}${orHorizon}.`
 }

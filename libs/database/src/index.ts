@@ -15,4 +15,6 @@ export {
 } from './replication.ts'
 export { schemaDifference, type SchemaDifferenceOptions } from './schema-difference.ts'
 export { arrayOf, empty, join, raw, sql, type Sql } from './sql.ts'
+export { streamRows } from './stream-rows.ts'
+export { type MigrationState, readMigrationState, readPlainSettings } from './server-state.ts'
 export { requireSchema, unusableDatabase } from './require-schema.ts'

@@ -1,7 +1,8 @@
 export { type BatchOptions, handleBatch } from './handle-batch.ts'
 export { type HandlerBatch, type HandlerOptions, buildHandler } from './handler.ts'
 export type { BatchOutcome } from './piece.ts'
-export { type ConsumedEvent, type Handled, handleOnce } from './handle-once.ts'
+export { type ConsumedEvent, type Handled, handleOnce, remember } from './handle-once.ts'
+export { type Remembered, holdRemembered, lockMarksOf, readInboxAudit, readRemembered, readRememberedOf } from './effects.ts' // prettier-ignore
 export type { Horizon, InboxRecord, ParkReason } from './judgement.ts'
 export { type Scope, readMarks } from './offsets.ts'
 export { type CountedThrough, buildCountedThrough, readCountedThrough } from './counted-through.ts'

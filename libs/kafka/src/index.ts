@@ -15,7 +15,6 @@ export {
 } from './subscriber.ts'
 export {
   type TopicPlan,
-  type TopicRetention,
   addPartitions,
   ensureTopics,
   readOffsetsAt,
@@ -25,3 +24,5 @@ export {
   removeTopics,
 } from './topics.ts'
 export { type LogReaderOptions, readLog } from './log-reader.ts'
+export { retentionWarning } from './retention-warning.ts'
+export { type ClusterHealth, type TopicHealth, readClusterHealth, readGroupHealth } from './health.ts'

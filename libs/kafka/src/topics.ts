@@ -145,7 +145,7 @@ export async function readOffsetsAt(
 // Kafka's number for a topic among its resources. kafkajs has an enum for it that Node cannot import by its name, but jest
 // can.
 // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment
-const topicResource = 2 as ConfigResourceTypes
+export const topicResource = 2 as ConfigResourceTypes
 
 export interface TopicRetention {
   /** How long records stay at least; Infinity: for ever. */
@@ -195,10 +195,10 @@ export async function removeGroups(options: KafkaOptions, groupIds: readonly str
   })
 }
 
-async function withAdmin<T>(
+export async function withAdmin<T>(
   options: KafkaOptions,
   work: (admin: Admin) => Promise<T>,
-  stopping = new AbortController().signal,
+  stopping: AbortSignal = new AbortController().signal,
 ): Promise<T> {
   const sockets = keepSockets()
   const admin = buildKafka(options, sockets.open).admin({

@@ -19,7 +19,7 @@ export interface Delta {
  * gone wrong or a joker puts into the year 9999 would be ahead of every question for ever. Then the id's own time
  * stands in, which the inbox has judged by the database's clock.
  */
-export function eventTimeMs({ id, data }: LikeEvent): number {
+export function eventTimeMs({ id, data }: { id: string; data: { createdAt: string } }): number {
   const saidMs = Date.parse(data.createdAt)
   const madeMs = uuidV7TimeMs(id) ?? saidMs
   return saidMs > madeMs + aheadMaxMs ? madeMs : saidMs

@@ -20,6 +20,16 @@ export interface Checked {
  * a new timeline is only noted. Rejects with OUTBOX_MISMATCH, and with DATABASE_UNAVAILABLE on a standby.
  */
 export async function checkIdentity(db: Queryable): Promise<Checked> {
+  const { mode, noted, timeline, notedTimeline, fault } = await readIdentity(db)
+  if (fault) throw fault
+  if (noted === null || notedTimeline !== timeline) await noteIdentity(db)
+  return { mode, leftTimeline: notedTimeline !== null && notedTimeline !== timeline ? notedTimeline : null }
+}
+
+/** The same without writing anything down. */
+export const identityFault = async (db: Queryable): Promise<Failure | null> => (await readIdentity(db)).fault
+
+async function readIdentity(db: Queryable) {
   const [found] = await db.query<{
     isStandby: boolean
     mode: OutboxMode
@@ -38,14 +48,22 @@ export async function checkIdentity(db: Queryable): Promise<Checked> {
     from catalog.outbox_meta as meta`)
   if (!found)
     throw new Failure('DATABASE_NOT_MIGRATED', 'catalog.outbox_meta has no row: run npm run migrate.')
-  const { isStandby, mode, here, noted, timeline, notedTimeline, isBehind } = found
+  return { ...found, fault: faultOf(found) }
+}
+
+function faultOf(found: {
+  isStandby: boolean
+  here: string
+  noted: string | null
+  isBehind: boolean
+}): Failure | null {
+  const { isStandby, here, noted, isBehind } = found
   // Around a failover a name may point to a standby for a while.
-  if (isStandby) throw new Failure('DATABASE_UNAVAILABLE', 'PostgreSQL is a standby here; the relay waits.')
+  if (isStandby) return new Failure('DATABASE_UNAVAILABLE', 'PostgreSQL is a standby here; the relay waits.')
   if (noted !== null && noted !== here)
-    throw mismatch(`its identity is ${here}, and the cursors were written in ${noted}`)
-  if (isBehind) throw mismatch('its transaction ids have not got as far as those in the cursors')
-  if (noted === null || notedTimeline !== timeline) await noteIdentity(db)
-  return { mode, leftTimeline: notedTimeline !== null && notedTimeline !== timeline ? notedTimeline : null }
+    return mismatch(`its identity is ${here}, and the cursors were written in ${noted}`)
+  if (isBehind) return mismatch('its transaction ids have not got as far as those in the cursors')
+  return null
 }
 
 /** Looks at it again and again, and says it once. */

@@ -3,6 +3,16 @@ export { type Relay, type RelayLimits, type RelayOptions, startRelay } from './r
 export type { OutboxEvent } from './page.ts'
 export { type ShardBacklog, readBacklog } from './backlog.ts'
 export {
+  type HeldEvent,
+  type Ledger,
+  type LedgerEvent,
+  isRingFull,
+  openLedger,
+  readHeldSince,
+  readLedgerOf,
+  rowsSince,
+} from './ledger.ts'
+export {
   type ParkedAction,
   type ParkedEvent,
   type ParkedSelection,
@@ -25,4 +35,13 @@ export {
 export { type WalSwitchOptions, disableWal, enableWal } from './wal/switch.ts'
 export { type WalContext, type WalLimits, runWal } from './wal/run-wal.ts'
 export { walTelemetry } from './wal/wal-telemetry.ts'
+export { identityFault } from './identity.ts'
+export { isPublishedUpTo } from './wal/progress.ts'
 export { type Position, type Reset, readResets, watchPositions } from './positions.ts'
+export {
+  type AuditEntry,
+  type OutboxTrace,
+  type TraceSelection,
+  readOutboxAudit,
+  readOutboxTraces,
+} from './trace.ts'

@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals'
-import { retentionWarning } from './retention.ts'
+import { retentionWarning } from './retention-warning.ts'
 
 const dayMs = 86_400_000
 const warning = (retentionMs: number, horizonDays = 30, cleanupPolicy = 'delete') =>

@@ -1,0 +1,65 @@
+import { type Queryable, type Tx, join, raw, sql } from '@likewise/database'
+import type { Resolution } from './resolution.ts'
+
+/** A product's likes and unlikes in one stretch of time, as one of the three tables has them. */
+export interface Bucket {
+  readonly productId: bigint
+  readonly start: Date
+  readonly resolution: Resolution
+  readonly added: bigint
+  readonly removed: bigint
+}
+
+const tables = [
+  { resolution: 'minute', table: 'product_like_windows' },
+  { resolution: 'hour', table: 'product_like_hours' },
+  { resolution: 'day', table: 'product_like_days' },
+] as const
+
+/** All buckets of these products. */
+export async function readBuckets(db: Queryable, productIds: readonly bigint[]): Promise<Bucket[]> {
+  const parts = tables.map(
+    ({ resolution, table }) => sql`
+      select product_id as "productId", bucket_start as start, ${raw(`'${resolution}'`)} as resolution, added, removed
+      from metrics.${raw(table)} where product_id = any (${productIds}::bigint[])`,
+  )
+  return db.query<Bucket>(join(parts, ' union all '))
+}
+
+/**
+ * Locks all there is of a product, until the end of the transaction: no roll-up moves any of it. In the order in which a batch
+ * takes the tables and a roll-up goes through them; batches of the product must be kept out by their marks.
+ */
+export async function lockProduct(tx: Tx, productId: bigint): Promise<void> {
+  for (const { table } of tables) {
+    await tx.query(sql`
+      select 1 as locked from metrics.${raw(table)} where product_id = ${productId} order by bucket_start for update`)
+  }
+  await tx.query(sql`
+    select 1 as locked from metrics.product_metrics where product_id = ${productId} for update`)
+}
+
+/** Sets a product's count. Under lockProduct, as what follows. */
+export async function setCount(tx: Tx, productId: bigint, likeCount: bigint): Promise<void> {
+  await tx.execute(sql`
+    insert into metrics.product_metrics as m (product_id, like_count, updated_at)
+    values (${productId}, ${likeCount}::bigint, now())
+    on conflict (product_id) do update set like_count = excluded.like_count, updated_at = excluded.updated_at`)
+}
+
+/** Sets buckets, and takes away what shorter or longer ones hold of the same time. */
+export async function setBuckets(tx: Tx, buckets: readonly Bucket[]): Promise<void> {
+  for (const { productId, start, resolution, added, removed } of buckets) {
+    const end = sql`${start}::timestamptz + ${`1 ${resolution}`}::interval`
+    for (const { table } of tables) {
+      await tx.execute(sql`
+        delete from metrics.${raw(table)}
+        where product_id = ${productId} and bucket_start >= ${start}::timestamptz and bucket_start < ${end}`)
+    }
+    const into = tables.find((one) => one.resolution === resolution)?.table ?? 'product_like_windows'
+    if (added !== 0n || removed !== 0n)
+      await tx.execute(sql`
+        insert into metrics.${raw(into)} (product_id, bucket_start, added, removed)
+        values (${productId}, ${start}::timestamptz, ${added}::bigint, ${removed}::bigint)`)
+  }
+}
