@@ -2,6 +2,7 @@ import { sql } from '@likewise/database'
 import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
 import { shardOf } from '@likewise/events'
 import { type Http, type Problem, buildLogger, buildTelemetry } from '@likewise/service'
+import { unhurriedGuard } from '@likewise/service/testing'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import { buildApp } from './app.ts'
 
@@ -13,7 +14,14 @@ let app: Http
 
 beforeAll(async () => {
   test = await freshDatabase('counts')
-  app = buildApp({ db: test.db, consumer: 'counter', log, telemetry: buildTelemetry('test'), streams })
+  app = buildApp({
+    db: test.db,
+    consumer: 'counter',
+    log,
+    telemetry: buildTelemetry('test'),
+    streams,
+    guard: unhurriedGuard,
+  })
 })
 afterAll(async () => {
   await app.close()

@@ -1,6 +1,6 @@
 import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
 import { type Http, buildLogger, buildTelemetry } from '@likewise/service'
-import { exampleRequests } from '@likewise/service/testing'
+import { exampleRequests, unhurriedGuard } from '@likewise/service/testing'
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
 import { buildApp } from './app.ts'
 
@@ -11,7 +11,14 @@ const streams = { tickMs: 50, heartbeatMs: 15_000, stuckMsMax: 30_000, streamsMa
 beforeAll(async () => {
   test = await freshDatabase('metrics_api_docs')
   const log = buildLogger({ service: 'test', level: 'silent' })
-  app = buildApp({ db: test.db, consumer: 'test', log, telemetry: buildTelemetry('test'), streams })
+  app = buildApp({
+    db: test.db,
+    consumer: 'test',
+    log,
+    telemetry: buildTelemetry('test'),
+    streams,
+    guard: unhurriedGuard,
+  })
 })
 afterAll(async () => {
   await app.close()
