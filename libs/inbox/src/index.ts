@@ -3,7 +3,7 @@ export { type HandlerBatch, type HandlerOptions, buildHandler } from './handler.
 export type { BatchOutcome } from './piece.ts'
 export { type ConsumedEvent, type Handled, handleOnce } from './handle-once.ts'
 export type { Horizon, InboxRecord, ParkReason } from './judgement.ts'
-export { type Scope, readMarks } from './offsets.ts'
+export { type LiveMark, type Scope, readMarks } from './offsets.ts'
 export { type CountedThrough, buildCountedThrough, readCountedThrough } from './counted-through.ts'
 export { countDeadLetters } from './dead-letters.ts'
 export { type HandledKeeperOptions, keepHandled } from './purge.ts'
@@ -39,4 +39,3 @@ export {
 } from './rebuild/rebuild.ts'
 export { type Step, type Stepped, stepRebuild } from './rebuild/step.ts'
 export { type Finish, type FinishedModel, compareRebuild, switchRebuild } from './rebuild/finish.ts'
-export { type LiveMark, readLiveMarks } from './rebuild/stand-still.ts'
