@@ -113,7 +113,7 @@ describe('while a rebuild runs under load', () => {
     return { key, value, headers }
   }
 
-  it('somebody has locked a table of the model: the switch waits, batches for three seconds at most, and it switches when it can (I6, I8)', async () => {
+  it('somebody has locked a table of the model: the switch tries again and again, batches go on in between, and it switches when it can (I6, I8)', async () => {
     await bed.send(300)
     await bed.handle(300)
     await bed.db.execute(
@@ -123,29 +123,20 @@ describe('while a rebuild runs under load', () => {
     const vacuum = await openTx(bed.db)
     await vacuum.tx.execute(sql`lock table metrics.product_like_days in share update exclusive mode`)
     const switched = bed.run('rebuild', '--switch')
-    const longest = await longestWait(isWaiting, 3)
-    expect(longest).toBeLessThan(8_000)
-    await vacuum.rollback()
+    let sent = 300
+    try {
+      for (let round = 0; round < 3; round += 1) {
+        await bed.until('the switch waits for the lock', isWaiting)
+        await bed.send(20)
+        sent += 20
+        await bed.until('what came meanwhile is handled', () => bed.handledAll(sent))
+      }
+    } finally {
+      await vacuum.rollback()
+    }
     const text = await switched
     expect(text).toContain('  waits: ')
     expect(text).toContain('Switched: the live model is what was rebuilt.')
-    await bed.until('all is counted', async () => (await bed.total()) === sentThen)
-    expect(await countOf(3)).toBe(sentThen / 20)
+    expect([await bed.total(), await countOf(3)]).toEqual([sent, sent / 20])
   })
-
-  let sentThen = 0
-  /** Likes that are sent while the switch holds the marks: how long the slowest of them took to be handled. */
-  async function longestWait(holds: () => Promise<boolean>, rounds: number): Promise<number> {
-    let longestMs = 0
-    sentThen = 300
-    for (let round = 0; round < rounds; round += 1) {
-      await bed.until('the switch waits for the lock', holds)
-      const begunMs = performance.now()
-      await bed.send(20)
-      sentThen += 20
-      await bed.until('it is handled', () => bed.handledAll(sentThen))
-      longestMs = Math.max(longestMs, performance.now() - begunMs)
-    }
-    return longestMs
-  }
 })
