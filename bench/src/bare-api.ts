@@ -8,7 +8,6 @@ const app = buildHttp({
   service: 'bare-api',
   version,
   ready: () => Promise.resolve({}),
-  endpoints: [],
 })
 const id = { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER }
 const like = { userId: id, productId: id }

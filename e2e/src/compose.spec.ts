@@ -184,6 +184,19 @@ describe('docker compose', () => {
     300_000,
   )
 
+  it('keeps probes and metrics of its replicas to itself, and says so, like what it cannot read, as a problem', async () => {
+    const answered = async (path: string, headers: Record<string, string> = {}) => {
+      const answer = await fetch(`${url}${path}`, { headers })
+      expect(answer.headers.get('content-type')).toBe('application/problem+json')
+      const { type, status } = (await answer.json()) as { type: string; status: number }
+      return [answer.status, status, type]
+    }
+    for (const path of ['/metrics', '/readyz'])
+      expect(await answered(path)).toEqual([404, 404, 'urn:likewise:problem:not-found'])
+    const large = [431, 431, 'urn:likewise:problem:request-header-fields-too-large']
+    expect(await answered('/livez', { 'x-large': 'x'.repeat(30_000) })).toEqual(large)
+  })
+
   it('starts a process again that died by itself', async () => {
     const started = async () => (await inspect('metrics-api'))[0]?.State.StartedAt
     const before = await started()

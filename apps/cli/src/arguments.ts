@@ -11,6 +11,16 @@ export function time(text: string): Date {
   return at
 }
 
+/** Reads the number that a database gave to something, such as `a snapshot`. */
+export const numberOf =
+  (what: string) =>
+  (text: string): bigint => {
+    if (!isNumber(text)) throw new InvalidArgumentError(`It must be the number of ${what}.`)
+    return BigInt(text)
+  }
+
+export const isNumber = (text: string): boolean => /^[1-9]\d{0,17}$/.test(text)
+
 export function uuid(text: string): string {
   if (!isUuid(text)) throw new InvalidArgumentError('It must be the id of an event, a UUID.')
   return text

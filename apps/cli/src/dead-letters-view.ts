@@ -5,6 +5,7 @@ import {
   type WholeLetter,
   readLetter,
 } from '@likewise/inbox'
+import { Failure } from '@likewise/service'
 import { age, table } from './table.ts'
 
 // For people, and for machines. Pure, but for the clock of the first.
@@ -35,16 +36,23 @@ const shownKey = (key: string | null): string =>
 export function outcomesTable(outcomes: readonly KeyOutcome[]): string {
   return table(
     ['key', 'redriven', 'had effect before', 'discarded', 'still waiting', 'why'],
-    outcomes.map(({ key, redriven, duplicates, discarded, waiting, left, stays }) => [
+    outcomes.map(({ key, redriven, duplicates, discarded, waiting, left, stays, failed }) => [
       key ?? '-',
       String(redriven),
       String(duplicates),
       String(discarded),
       String(Math.max(waiting, left)),
-      stays[0] === undefined ? '' : `${String(stays[0].letter.id)}: ${safe(stays[0].why)}`,
+      whyOf({ stays, failed }),
     ]),
   ).join('\n')
 }
+
+const whyOf = ({ stays, failed }: Pick<KeyOutcome, 'stays' | 'failed'>): string =>
+  failed === undefined
+    ? stays[0] === undefined
+      ? ''
+      : `${String(stays[0].letter.id)}: ${safe(stays[0].why)}`
+    : `nothing was done: ${safe(failed)}`
 
 interface Sum {
   keys: number
@@ -53,10 +61,12 @@ interface Sum {
   discarded: number
   left: number
   blocked: number
+  /** Keys whose transaction was rolled back. */
+  failed: number
 }
 
 export function summaryOf(
-  { keys, redriven, duplicates, discarded, left, blocked }: Sum,
+  { keys, redriven, duplicates, discarded, left, blocked, failed }: Sum,
   dryRun: boolean,
 ): string {
   const would = dryRun ? 'would be ' : ''
@@ -65,8 +75,27 @@ export function summaryOf(
     ...(duplicates > 0 ? [`${String(duplicates)} had their effect before`] : []),
     ...(discarded > 0 ? [`${String(discarded)} ${would}discarded`] : []),
     ...(left > 0 ? [`${String(left)} of those asked for ${dryRun ? 'would stay' : 'stay'}`] : []),
+    ...(failed > 0
+      ? [
+          `${String(failed)} ${failed === 1 ? 'key' : 'keys'} failed and ${failed === 1 ? 'is as it was' : 'are as they were'}`,
+        ]
+      : []),
   ]
   return `${parts.join(', ')}; ${flowOf(keys, blocked)}.${dryRun ? ' Nothing was changed.' : ''}`
+}
+
+/** Where an action ended before its end. Keys go by their names, and each is a transaction of its own. */
+export function stoppedText(
+  error: unknown,
+  { last, dryRun }: { last: KeyOutcome | undefined; dryRun: boolean },
+): string {
+  const said = error instanceof Failure ? error.message : String(error)
+  const key = last?.key ?? null
+  const after = key === null ? 'the records without a key' : `key ${shownKey(key)}`
+  const state = dryRun
+    ? 'nothing was changed'
+    : 'what is counted here is done; whether the next key is, is not known, and those behind it are as they were'
+  return `Stopped after ${after}: ${safe(said)} So far ${state}. Run it again: it goes on with what is left.`
 }
 
 function flowOf(keys: number, blocked: number): string {

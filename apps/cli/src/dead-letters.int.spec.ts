@@ -1,5 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto'
-import { sql } from '@likewise/database'
+import { type Sql, sql } from '@likewise/database'
 import { type TestDatabase, freshDatabase, urlAs } from '@likewise/database/testing'
 import { encode } from '@likewise/events'
 import { type InboxRecord, handleBatch } from '@likewise/inbox'
@@ -228,4 +228,62 @@ describe('likewise dead-letters discard', () => {
     })
     expect(await count(1)).toBe(1)
   })
+})
+
+describe('an action on several keys of which one goes wrong', () => {
+  beforeEach(async () => {
+    await handle(
+      ...[1, 2, 3].flatMap((product, i) => [record(i * 2, product, broken), record(i * 2 + 1, product)]),
+    )
+    for (const offset of [0, 2, 4]) await mend(offset)
+  })
+  afterEach(() => test.db.execute(sql`drop trigger spoil on metrics.inbox_audit`))
+
+  /** What is written down of key 2 does this. */
+  async function spoil(what: Sql): Promise<void> {
+    await test.db.execute(sql`
+      create or replace function metrics.spoil() returns trigger language plpgsql as $$
+      begin
+        if new.record_key = '2' then ${what}; end if;
+        return new;
+      end $$`)
+    await test.db.execute(sql`
+      create trigger spoil before insert on metrics.inbox_audit for each row execute function metrics.spoil()`)
+  }
+
+  it('says of each what was done, does the others, and exits with 1', async () => {
+    await spoil(sql`raise exception 'the audit does not take it'`)
+    const text = await run('redrive', '--reason', 'not_json')
+    expect(text).toMatch(/^ +2 +0 +0 +0 +1 +nothing was done: .*the audit does not take it/m)
+    expect(text).toContain(
+      '4 dead letters redriven, 1 of those asked for stay, 1 key failed and is as it was; ',
+    )
+    expect(process.exitCode).toBe(1)
+    expect([await count(1), await count(2), await count(3)]).toEqual([2, 0, 2])
+    expect(await unresolved()).toBe(2)
+    expect(JSON.parse(await run('redrive', '--reason', 'not_json', '--json'))).toMatchObject({
+      ...{ keys: 1, redriven: 0, failed: 1, left: 1 },
+      first: [{ key: '2', failed: expect.stringContaining('the audit does not take it') }],
+    })
+  })
+
+  it('says where it stopped when the database goes away, with what was done before; run again, it goes on', async () => {
+    // A key that has to be looked at by itself, and so goes by itself.
+    await handle(record(6, 2, {}, Date.now() - 40 * dayMs))
+    await spoil(sql`perform pg_terminate_backend(pg_backend_pid()); perform pg_sleep(10)`)
+    const text = await run('redrive', '--from', '2020-01-01')
+    expect(text).toContain('2 dead letters redriven; its key waits for nothing.')
+    expect(text).toMatch(/Stopped after key 1: .* Run it again: it goes on with what is left\.$/)
+    expect(process.exitCode).toBe(1)
+    expect([await count(1), await count(2), await count(3)]).toEqual([2, 0, 0])
+    await spoilNothing()
+    expect(await run('redrive', '--from', '2020-01-01')).toContain(
+      '4 dead letters redriven, 1 of those asked for stay; ',
+    )
+    expect([await count(1), await count(2), await count(3)]).toEqual([2, 2, 2])
+  })
+
+  const spoilNothing = () =>
+    test.db.execute(sql`
+      create or replace function metrics.spoil() returns trigger language plpgsql as $$ begin return new; end $$`)
 })

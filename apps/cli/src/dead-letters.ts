@@ -12,7 +12,7 @@ import {
 } from '@likewise/inbox'
 import { applyToProductMetrics } from '@likewise/metrics'
 import { Failure, readConfig } from '@likewise/service'
-import { isUuid, me, time, uuid } from './arguments.ts'
+import { isNumber, isUuid, me, numberOf, time, uuid } from './arguments.ts'
 import { type Say, connect, wholeNumber } from './catalog.ts'
 import { DeadLettersConfig } from './config.ts'
 import {
@@ -21,6 +21,7 @@ import {
   outcomesTable,
   plainJson,
   showLetter,
+  stoppedText,
   summaryOf,
 } from './dead-letters-view.ts'
 
@@ -71,7 +72,7 @@ const selecting = (command: Command): Command =>
   consuming(command)
     .option('--key <key>', 'of one key')
     .addOption(new Option('--event <id>', 'of one event').argParser(uuid).conflicts('id'))
-    .option('--id <n>', 'one, by its number', number)
+    .option('--id <n>', 'one, by its number', numberOf('a dead letter'))
     .option('--reason <word>', 'with that reason, such as not_json')
     .option('--from <time>', 'parked from then on (ISO 8601)', time)
     .option('--to <time>', 'parked before then', time)
@@ -131,24 +132,44 @@ async function act(move: Move, options: Acting, say: Say): Promise<void> {
       'Say which dead letters: --key, --event, --id, --reason, --from or --to.',
     )
   const { by: actor, dryRun = false, force = false } = options
-  const sum = { keys: 0, redriven: 0, duplicates: 0, discarded: 0, left: 0, blocked: 0 }
+  const sum = { keys: 0, redriven: 0, duplicates: 0, discarded: 0, left: 0, blocked: 0, failed: 0 }
   const shown: KeyOutcome[] = []
-  await withMetrics(options, async (db, { consumer, horizon }) => {
-    const action = { consumer, selection, actor, horizon, work: applyToProductMetrics, dryRun, force }
-    for await (const outcome of move(db, action)) {
-      sum.keys += 1
-      for (const part of ['redriven', 'duplicates', 'discarded', 'left'] as const) sum[part] += outcome[part]
-      if (outcome.waiting > 0) sum.blocked += 1
-      if (shown.length < shownMax) shown.push(outcome)
-    }
-  })
-  if (options.json) say(plainJson({ ...sum, dryRun, first: shown }))
+  let last: KeyOutcome | undefined
+  let stopped: { error: unknown } | undefined
+  try {
+    await withMetrics(options, async (db, { consumer, horizon }) => {
+      const action = { consumer, selection, actor, horizon, work: applyToProductMetrics, dryRun, force }
+      for await (const outcome of move(db, action)) {
+        last = outcome
+        add(sum, outcome)
+        // A key that failed is shown however many went well before it.
+        if (shown.length < shownMax || (outcome.failed !== undefined && sum.failed < shownMax))
+          shown.push(outcome)
+      }
+    })
+  } catch (error) {
+    stopped = { error }
+  }
+  if (last === undefined && stopped) throw stopped.error
+  const where = stopped && stoppedText(stopped.error, { last, dryRun })
+  if (options.json) say(plainJson({ ...sum, dryRun, first: shown, ...(where && { stopped: where }) }))
   else {
     say(outcomesTable(shown))
     if (sum.keys > shown.length) say(`  … and ${sum.keys - shown.length} more keys`)
     say(summaryOf(sum, dryRun))
+    if (where !== undefined) say(where)
   }
-  if (sum.left > 0) process.exitCode = 1
+  if (stopped && !(stopped.error instanceof Failure)) throw stopped.error
+  if (sum.left + sum.failed > 0 || stopped) process.exitCode = 1
+}
+
+type Sum = Parameters<typeof summaryOf>[0]
+
+function add(sum: Sum, outcome: KeyOutcome): void {
+  sum.keys += 1
+  for (const part of ['redriven', 'duplicates', 'discarded', 'left'] as const) sum[part] += outcome[part]
+  if (outcome.waiting > 0) sum.blocked += 1
+  if (outcome.failed !== undefined) sum.failed += 1
 }
 
 interface Consumer {
@@ -182,13 +203,8 @@ const selectionOf = ({ id, event, key, reason, from, to }: Selected): LetterSele
   ...(to !== undefined && { parkedTo: to }),
 })
 
-function number(text: string): bigint {
-  if (!/^[1-9]\d{0,17}$/.test(text)) throw new InvalidArgumentError('It must be the number of a dead letter.')
-  return BigInt(text)
-}
-
 function letterOrEvent(text: string): { id: bigint } | { eventId: string } {
   if (isUuid(text)) return { eventId: text }
-  if (/^[1-9]\d{0,17}$/.test(text)) return { id: BigInt(text) }
+  if (isNumber(text)) return { id: BigInt(text) }
   throw new InvalidArgumentError('It must be the number of a dead letter, or the id of an event.')
 }

@@ -26,6 +26,9 @@ function progressLine({ done, total, rate, what }: ProgressState): string {
 
 export const counted = (n: number): string => n.toLocaleString('en-US')
 
+/** Of all partitions, for a total. */
+export const sumOf = (offsets: readonly bigint[]): bigint => offsets.reduce((sum, offset) => sum + offset, 0n)
+
 function span(seconds: number): string {
   const whole = Math.ceil(seconds)
   if (whole < 60) return `${String(whole)} s`

@@ -11,12 +11,19 @@ import {
 import { rollUp } from '@likewise/metrics'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import fc from 'fast-check'
-import { type World, emptied, idAt, model, worldOf } from './rebuild-testing.ts'
+import {
+  type World,
+  broken,
+  emptied,
+  idAt,
+  mendAll,
+  model,
+  products,
+  same,
+  worldOf,
+} from './rebuild-testing.ts'
 
 const dayMs = 86_400_000
-const same = { products: 0, buckets: 0, counts: [], windows: [] }
-const broken = { value: Buffer.from('{"userId":') }
-const products = [1, 2, 3, 4]
 let test: TestDatabase
 let world: World
 
@@ -30,13 +37,6 @@ beforeEach(async () => {
 })
 
 const idOf = ({ headers }: InboxRecord): string => String(headers['ce_id'])
-
-/** As a version that can read what an older one could not. */
-const mendAll = () =>
-  test.db.execute(sql`
-    update metrics.dead_letters set record_value = convert_to(format(
-      '{"userId":7,"productId":%s,"createdAt":"2026-11-22T09:14:05Z"}', record_key), 'UTF8')
-    where resolved_at is null and reason = 'not_json'`)
 
 const ids = async () =>
   (
@@ -163,7 +163,7 @@ describe('parked events', () => {
     }
     world.send({ product: 4 })
     await world.handle()
-    await mendAll()
+    await mendAll(test.db)
     await world.redrive({ key: '1' })
     const rebuild = await world.begin()
     await world.step(rebuild)
@@ -187,7 +187,7 @@ describe('parked events', () => {
         metrics.handled_slot(${idOf(behind)}::uuid), 'catalog.like.added.v1', 'product', '1')`)
     const rebuild = await world.begin()
     expect(await world.switch(rebuild)).toEqual(same)
-    await mendAll()
+    await mendAll(test.db)
     await world.redrive({ key: '1' })
     expect(await world.count(1)).toBe(2)
     expect(await world.compare(await world.begin())).toEqual(same)
@@ -258,7 +258,7 @@ describe('a snapshot', () => {
     }
     for (const product of products) world.send({ product })
     await world.handle()
-    await mendAll()
+    await mendAll(test.db)
     await world.redrive({ key: '1' })
     const rebuild = await world.begin(snapshot)
     expect(await world.compare(rebuild)).toEqual(same)
@@ -341,7 +341,7 @@ describe('whatever the history', () => {
           })
       } else if (one.do === 'handle') await world.handle(one.upTo ?? undefined)
       else if (one.do === 'redrive') {
-        if (one.mends) await mendAll()
+        if (one.mends) await mendAll(test.db)
         await world.redrive({ key: String(one.product) }, one.force).catch(nothingThere)
       } else if (one.do === 'discard') await world.discard({ key: String(one.product) }).catch(nothingThere)
       else if (one.do === 'step') {

@@ -5,7 +5,7 @@ import {
   type Rebuild,
   type RebuildState,
   compareRebuild,
-  readLiveMarks,
+  readMarks,
   readRebuild,
   readRebuildOffsets,
   releaseRebuild,
@@ -16,7 +16,7 @@ import {
 import type { KafkaOptions } from '@likewise/kafka'
 import type { Differences } from '@likewise/metrics'
 import { Failure, backoffMs, pause } from '@likewise/service'
-import type { showProgress } from './progress.ts'
+import { type showProgress, sumOf } from './progress.ts'
 import { type Source, openSource, requireSameModel } from './rebuild-source.ts'
 
 /** Entries of one transaction: with four times as many it is no faster, and memory is. */
@@ -103,7 +103,7 @@ async function follow(counting: Counting, lease: Lease): Promise<readonly LiveMa
     if (isOver(stopping)) return 'stopped'
     source.check()
     lease.check()
-    const marks = await patiently(counting, () => readLiveMarks(db, rebuild))
+    const marks = await patiently(counting, () => readMarks(db, rebuild.consumer, rebuild.topic))
     if (marks === 'stopped') return 'stopped'
     requireSame(counting, marks)
     tell(counting, marks)
@@ -149,8 +149,6 @@ function tell({ source, bases, progress }: Counting, marks: readonly LiveMark[],
   if (how === 'end') progress.end(done, total)
   else progress.tell(done, total)
 }
-
-const sumOf = (offsets: readonly bigint[]): bigint => offsets.reduce((sum, offset) => sum + offset, 0n)
 
 /** Asked anew after each wait, which the compiler does not see. */
 const isOver = (signal: AbortSignal): boolean => signal.aborted

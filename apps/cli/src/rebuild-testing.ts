@@ -13,7 +13,7 @@ import {
   discard,
   entryOf,
   handleBatch,
-  readLiveMarks,
+  readMarks,
   readRebuildOffsets,
   redrive,
   stepRebuild,
@@ -27,6 +27,18 @@ export const horizon = { dedupHorizonMs: 30 * dayMs, futureMaxMs: dayMs }
 export const model: FinishedModel<Differences> = buildShadow({ minutesKeptHours: 48, hoursKeptDays: 90 })
 const topic = 'catalog-events'
 const partitions = 2
+
+/** What two models that say the same differ in. */
+export const same = { products: 0, buckets: 0, counts: [], windows: [] }
+export const broken = { value: Buffer.from('{"userId":') }
+export const products = [1, 2, 3, 4]
+
+/** As a version that can read what an older one could not. */
+export const mendAll = (db: Database) =>
+  db.execute(sql`
+    update metrics.dead_letters set record_value = convert_to(format(
+      '{"userId":7,"productId":%s,"createdAt":"2026-11-22T09:14:05Z"}', record_key), 'UTF8')
+    where resolved_at is null and reason = 'not_json'`)
 
 /** A UUID v7 made at that time. */
 export function idAt(ms: number): string {
@@ -90,7 +102,7 @@ export function worldOf(test: TestDatabase): World {
   const handled = Array.from({ length: partitions }, () => 0)
 
   async function step(rebuild: Rebuild, count = Infinity, unsure = false): Promise<void> {
-    const marks = await readLiveMarks(db, rebuild)
+    const marks = await readMarks(db, consumer, topic)
     const next = new Map((await readRebuildOffsets(db)).map((one) => [one.partition, Number(one.nextOffset)]))
     const pieces = marks.flatMap(({ partition, nextOffset }): LogPiece[] => {
       const from = next.get(partition) ?? 0

@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type Command, Option } from 'commander'
 import type { Database } from '@likewise/database'
 import { topics } from '@likewise/events'
 import {
@@ -8,7 +8,7 @@ import {
   beginRebuild,
   dropRebuild,
   listSnapshots,
-  readLiveMarks,
+  readMarks,
   readRebuild,
   readRebuildOffsets,
   readSnapshot,
@@ -17,7 +17,7 @@ import {
 import { type KafkaOptions, readTopicEnds } from '@likewise/kafka'
 import { type Differences, buildShadow } from '@likewise/metrics'
 import { Failure, pause, readConfig, version } from '@likewise/service'
-import { me } from './arguments.ts'
+import { me, numberOf } from './arguments.ts'
 import { type Say, connect } from './catalog.ts'
 import { RebuildConfig } from './config.ts'
 import { plainJson } from './dead-letters-view.ts'
@@ -169,7 +169,7 @@ async function goOn(context: Context): Promise<{ rebuild: Rebuild } | null> {
   }
   await untilFree(context, state)
   // The marks first: the log grows meanwhile, and must not seem to end before them.
-  const stands = { marks: await readLiveMarks(db, state), offsets: await readRebuildOffsets(db) }
+  const stands = { marks: await readMarks(db, state.consumer, topic), offsets: await readRebuildOffsets(db) }
   requireHeld(topic, await readTopicEnds(kafka, topic), stands)
   const rebuild = await takeRebuild(db, options.by)
   if (!rebuild) throw heldBy(state)
@@ -179,7 +179,7 @@ async function goOn(context: Context): Promise<{ rebuild: Rebuild } | null> {
 
 async function begin(context: Context): Promise<{ rebuild: Rebuild }> {
   const { db, kafka, topic, consumer, model, options, output } = context
-  const marks = await readLiveMarks(db, { consumer, topic })
+  const marks = await readMarks(db, consumer, topic)
   if (marks.length === 0)
     throw new Failure(
       'NOT_FOUND',
@@ -252,9 +252,5 @@ function interruption(tell: () => void): { signal: AbortSignal; release: () => v
   }
 }
 
-function snapshotId(text: string): bigint | 'latest' {
-  if (text === 'latest') return text
-  if (!/^[1-9]\d{0,17}$/.test(text))
-    throw new InvalidArgumentError('It must be the number of a snapshot, or latest.')
-  return BigInt(text)
-}
+const snapshotId = (text: string): bigint | 'latest' =>
+  text === 'latest' ? text : numberOf('a snapshot, or latest')(text)

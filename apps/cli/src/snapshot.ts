@@ -1,10 +1,10 @@
-import { type Command, InvalidArgumentError } from 'commander'
+import type { Command } from 'commander'
 import type { Database } from '@likewise/database'
 import { topics } from '@likewise/events'
 import { type SnapshotOf, deleteSnapshots, listSnapshots, takeSnapshot } from '@likewise/inbox'
 import { readModelSizes, saveModel } from '@likewise/metrics'
 import { Failure, readConfig } from '@likewise/service'
-import { me } from './arguments.ts'
+import { me, numberOf } from './arguments.ts'
 import { type Say, connect, wholeNumber } from './catalog.ts'
 import { SnapshotConfig } from './config.ts'
 import { plainJson } from './dead-letters-view.ts'
@@ -37,7 +37,7 @@ export function addSnapshotCommands(program: Command, say: Say, topic: string = 
   asking(snapshot.command('list').description('those there are, the oldest first'))
     .action((_: Asked, command: Command) => list(command.optsWithGlobals<Asked>(), { topic, say })) // prettier-ignore
   asking(snapshot.command('delete').description('deletes one'))
-    .argument('<id>', 'its number', snapshotNumber)
+    .argument('<id>', 'its number', numberOf('a snapshot'))
     .action((id: bigint, _: Asked, command: Command) => remove(id, command.optsWithGlobals<Asked>(), { topic, say })) // prettier-ignore
 }
 
@@ -119,9 +119,4 @@ async function withSnapshots(
   } finally {
     await db.stop()
   }
-}
-
-function snapshotNumber(text: string): bigint {
-  if (!/^[1-9]\d{0,17}$/.test(text)) throw new InvalidArgumentError('It must be the number of a snapshot.')
-  return BigInt(text)
 }

@@ -7,6 +7,7 @@ const calm: Status = {
   outbox: { ...quiet, pending: 0, oldestAgeMs: null, shards: [] },
   consumer: { name: 'metrics-consumer', lag: 0, partitions: [] },
   deadLetters: { unresolved: 0, byReason: {} },
+  rebuild: { current: null },
 }
 const cursor = { window: 7, afterSeq: 40, lastSeq: 40 }
 const health = { attempts: 0, lastError: null, owner: null, epoch: 3 }
@@ -50,6 +51,7 @@ describe('likewise status', () => {
         ],
       },
       deadLetters: { unresolved: 3, byReason: { behind_parked: 2, not_json: 1 } },
+      rebuild: { current: null },
     }
     expect(showStatus(status)).toBe(
       [
@@ -148,5 +150,27 @@ describe('likewise status', () => {
     expect(shown).toContain(
       'catalog-events/3 lost records, seen 2026-01-31T12:00:00.000Z: likewise outbox republish',
     )
+  })
+
+  it('tells how far a rebuild is that is going on, and of one that was left what can be done', () => {
+    const current = {
+      ...{ consumer: 'metrics-consumer', topic: 'catalog-events', version: '1.0.0', snapshotId: null },
+      ...{ begunAt: '2026-01-31T12:00:00.000Z', owner: 'ops@host', isUnderWay: true },
+      ...{ done: 1_234, total: 5_000 },
+    }
+    expect(part({ ...calm, rebuild: { current } }, 'Rebuild')).toEqual([
+      '  of metrics-consumer from the beginning of catalog-events, begun at 2026-01-31T12:00:00.000Z: 24 %, 1,234 of 5,000 records',
+      '  under way, by ops@host; Ctrl-C there stops it, and nothing is lost by that',
+    ])
+    const left = { ...current, snapshotId: 7, isUnderWay: false, done: 0, total: 0 }
+    expect(part({ ...calm, rebuild: { current: left } }, 'Rebuild')).toEqual([
+      '  of metrics-consumer from snapshot 7 and what came after it on catalog-events, begun at 2026-01-31T12:00:00.000Z: 100 %, 0 of 0 records',
+      '  nobody works on it, the last was ops@host; the live model is as it was',
+      '  likewise rebuild            goes on with it',
+      '  likewise rebuild --switch   goes on, and puts the rebuilt model in its place',
+      '  likewise rebuild --drop     gives it up',
+    ])
+    const away = { error: 'PostgreSQL is not available: nothing answers.' }
+    expect(part({ ...calm, rebuild: away }, 'Rebuild')).toEqual([`  ${away.error}`])
   })
 })

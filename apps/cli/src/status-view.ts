@@ -1,8 +1,10 @@
-import type { PartitionStatus, ShardStatus, Status } from './status.ts'
+import { counted } from './progress.ts'
+import { baseText } from './rebuild-view.ts'
+import type { PartitionStatus, RebuildStatus, ShardStatus, Status } from './status.ts'
 import { age, table } from './table.ts'
 
 /** The status for people. Pure. */
-export function showStatus({ outbox, consumer, deadLetters }: Status): string {
+export function showStatus({ outbox, consumer, deadLetters, rebuild }: Status): string {
   return [
     'Outbox',
     ...('error' in outbox
@@ -28,6 +30,7 @@ export function showStatus({ outbox, consumer, deadLetters }: Status): string {
     '',
     'Dead letters',
     ...('error' in deadLetters ? [`  ${deadLetters.error}`] : deadLetterLines(deadLetters)),
+    ...('error' in rebuild ? ['', 'Rebuild', `  ${rebuild.error}`] : rebuildLines(rebuild.current)),
   ].join('\n')
 }
 
@@ -42,6 +45,28 @@ function deadLetterLines({
   return [
     `  ${String(unresolved)} unresolved: likewise dead-letters list`,
     ...Object.entries(byReason).map(([reason, n]) => `    ${reason}: ${String(n)}`),
+  ]
+}
+
+function rebuildLines(rebuild: RebuildStatus | null): string[] {
+  if (rebuild === null) return []
+  const { consumer, topic, snapshotId, begunAt, owner, isUnderWay, done, total } = rebuild
+  const base = baseText({ topic, snapshotId: snapshotId === null ? null : BigInt(snapshotId) })
+  const share = total === 0 ? 100 : Math.floor((Math.min(done, total) / total) * 100)
+  return [
+    '',
+    'Rebuild',
+    `  of ${consumer} from ${base}, begun at ${begunAt}: ${String(share)} %, ${counted(done)} of ${counted(total)} records`,
+    isUnderWay
+      ? `  under way, by ${owner}; Ctrl-C there stops it, and nothing is lost by that`
+      : `  nobody works on it, the last was ${owner}; the live model is as it was`,
+    ...(isUnderWay
+      ? []
+      : [
+          '  likewise rebuild            goes on with it',
+          '  likewise rebuild --switch   goes on, and puts the rebuilt model in its place',
+          '  likewise rebuild --drop     gives it up',
+        ]),
   ]
 }
 

@@ -1,9 +1,10 @@
 import type { Database } from '@likewise/database'
 import { topics } from '@likewise/events'
-import { countDeadLetters, readMarks } from '@likewise/inbox'
+import { countDeadLetters, readMarks, readRebuild, readRebuildOffsets } from '@likewise/inbox'
 import { type KafkaOptions, readTopicEnds } from '@likewise/kafka'
 import { countParked, readBacklog, readResets } from '@likewise/outbox'
 import { Failure } from '@likewise/service'
+import { sumOf } from './progress.ts'
 
 export interface ShardStatus {
   shard: number
@@ -27,6 +28,21 @@ export interface PartitionStatus {
   lag: number
 }
 
+export interface RebuildStatus {
+  consumer: string
+  topic: string
+  version: string
+  snapshotId: number | null
+  begunAt: string
+  /** Who works on it, or was the last to do so. */
+  owner: string
+  /** Somebody works on it now; otherwise it was left unfinished. */
+  isUnderWay: boolean
+  /** Records counted, of those before the live model's marks. */
+  done: number
+  total: number
+}
+
 /** A part that could not be asked says why instead; the others are shown all the same. */
 type Asked<T> = T | { error: string }
 
@@ -42,6 +58,7 @@ export interface Status {
   }>
   consumer: Asked<{ name: string; lag: number; partitions: PartitionStatus[] }>
   deadLetters: Asked<{ unresolved: number; byReason: Record<string, number> }>
+  rebuild: Asked<{ current: RebuildStatus | null }>
 }
 
 export async function readStatus(
@@ -49,12 +66,13 @@ export async function readStatus(
   kafka: KafkaOptions,
   consumer: string,
 ): Promise<Status> {
-  const [outbox, consumed, deadLetters] = await Promise.all([
+  const [outbox, consumed, deadLetters, rebuild] = await Promise.all([
     asked(() => outboxStatus(catalog)),
     asked(() => consumerStatus(metrics, kafka, consumer)),
     asked(() => deadLetterStatus(metrics, consumer)),
+    asked(async () => ({ current: await readRebuildStatus(metrics) })),
   ])
-  return { outbox, consumer: consumed, deadLetters }
+  return { outbox, consumer: consumed, deadLetters, rebuild }
 }
 
 async function outboxStatus(catalog: Database) {
@@ -102,6 +120,22 @@ async function deadLetterStatus(metrics: Database, consumer: string) {
   return {
     unresolved: reasons.reduce((sum, { count }) => sum + Number(count), 0),
     byReason: Object.fromEntries(reasons.map(({ reason, count }) => [reason, Number(count)])),
+  }
+}
+
+export async function readRebuildStatus(metrics: Database): Promise<RebuildStatus | null> {
+  const state = await readRebuild(metrics)
+  if (!state) return null
+  const { consumer, topic, version, snapshotId, begunAt, ownerName, isHeld } = state
+  const marks = await readMarks(metrics, consumer, topic)
+  const offsets = await readRebuildOffsets(metrics)
+  const base = sumOf(offsets.map(({ baseOffset }) => baseOffset))
+  return {
+    ...{ consumer, topic, version, owner: ownerName, isUnderWay: isHeld },
+    snapshotId: snapshotId === null ? null : Number(snapshotId),
+    begunAt: begunAt.toISOString(),
+    done: Number(sumOf(offsets.map(({ nextOffset }) => nextOffset)) - base),
+    total: Number(sumOf(marks.map(({ nextOffset }) => nextOffset)) - base),
   }
 }
 

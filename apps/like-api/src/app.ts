@@ -42,21 +42,6 @@ export function buildApp(parts: AppParts): Http {
       return { database: await database, identity: await identity }
     },
     docs,
-    endpoints: [
-      { method: 'POST', path: '/api/likes', description: 'Like: {"userId":1,"productId":100}' },
-      {
-        method: 'POST',
-        path: '/api/likes/batch',
-        description: 'Many likes: {"items":[{"userId":1,"productId":100}]}',
-      },
-      { method: 'PUT', path: '/api/products/{productId}/likes/{userId}', description: 'Like' },
-      { method: 'DELETE', path: '/api/products/{productId}/likes/{userId}', description: 'Unlike' },
-      {
-        method: 'GET',
-        path: '/api/products/{productId}/likes/{userId}',
-        description: 'Whether the like is there',
-      },
-    ],
   })
   addLikeRoutes(app, { db, writer })
   addBatchRoute(app, writer)

@@ -18,7 +18,8 @@ export const docs = {
   description:
     'The write side: a like and its event are committed together, and the answer is sent after the commit. ' +
     'Every request may be repeated: a like that is there is not counted twice. Counts are read from metrics-api. ' +
-    'Whatever goes wrong is a problem (RFC 9457) with a permanent `type`; a 503 always means "again, in a moment".',
+    'Whatever goes wrong is a problem (RFC 9457) with a permanent `type`; a 503 always means "again, in a moment", ' +
+    'and a 405 has the methods of the path in `Allow`.',
   tags: [{ name: 'likes', description: 'Who likes what.' }],
   takesTokens: true,
   failures: [

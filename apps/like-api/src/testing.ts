@@ -7,6 +7,7 @@ import {
   buildTelemetry,
   trustedAuth,
 } from '@likewise/service'
+import { unhurriedGuard } from '@likewise/service/testing'
 import { buildApp } from './app.ts'
 import { type Writer, type WriterLimits, startWriter } from './writer.ts'
 
@@ -27,7 +28,7 @@ export function startTestApp(
 ): TestApp {
   const telemetry = buildTelemetry('test')
   const writer = startWriter({ db, telemetry, limits: { ...defaultLimits, ...limits } })
-  const app = buildApp({ db, writer, log, telemetry, auth })
+  const app = buildApp({ db, writer, log, telemetry, auth, guard: unhurriedGuard })
   return {
     app,
     writer,

@@ -1,12 +1,13 @@
 import { type Database, connectDatabase, sql } from '@likewise/database'
 import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
 import { type Http, type Problem, buildLogger, buildTelemetry } from '@likewise/service'
+import { unhurriedGuard } from '@likewise/service/testing'
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
 import { buildApp } from './app.ts'
 
 const log = buildLogger({ service: 'test', level: 'silent' })
 const build = (db: Database): Http =>
-  buildApp({ db, consumer: 'test', log, telemetry: buildTelemetry('test'), streams })
+  buildApp({ db, consumer: 'test', log, telemetry: buildTelemetry('test'), streams, guard: unhurriedGuard })
 const streams = { tickMs: 50, heartbeatMs: 15_000, stuckMsMax: 30_000, streamsMax: 10 }
 let test: TestDatabase
 let app: Http

@@ -59,26 +59,6 @@ export interface StreamLimits {
   streamsMax: number
 }
 
-const endpoints = [
-  {
-    method: 'GET',
-    path: '/api/products/{productId}/metrics',
-    description: 'Like count of a product; ?asOf= as of then',
-  },
-  { method: 'GET', path: '/api/metrics?ids=1,2', description: 'Like counts of up to 100 products' },
-  {
-    method: 'GET',
-    path: '/api/products/{productId}/metrics/stream',
-    description: 'The same, live (server-sent events)',
-  },
-  {
-    method: 'GET',
-    path: '/api/products/{productId}/history',
-    description: 'Likes and unlikes in steps of time',
-  },
-  { method: 'GET', path: '/api/products/trending', description: 'Products that gain most likes' },
-]
-
 /** For a client whose stream ended. */
 const retryMs = 2_000
 
@@ -93,7 +73,6 @@ export function buildApp(options: AppOptions): Http {
     guard,
     ready: async () => ({ database: await checked(db.ping()) }),
     docs,
-    endpoints,
   })
   /** Each reads it before the counts that it is told with. */
   const countedThrough: ReadCountedThrough = (productIds) =>

@@ -2,6 +2,7 @@ import { sql } from '@likewise/database'
 import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
 import { shardOf } from '@likewise/events'
 import { type Http, type Problem, buildLogger, buildTelemetry } from '@likewise/service'
+import { unhurriedGuard } from '@likewise/service/testing'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import { buildApp } from './app.ts'
 
@@ -19,6 +20,7 @@ beforeAll(async () => {
     log,
     telemetry: buildTelemetry('test'),
     streams,
+    guard: unhurriedGuard,
   })
 })
 afterAll(async () => {

@@ -1,6 +1,6 @@
 import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
 import { type Http, buildLogger, buildTelemetry } from '@likewise/service'
-import { exampleRequests } from '@likewise/service/testing'
+import { exampleRequests, unhurriedGuard } from '@likewise/service/testing'
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
 import { buildApp } from './app.ts'
 
@@ -17,6 +17,7 @@ beforeAll(async () => {
     log,
     telemetry: buildTelemetry('test'),
     streams,
+    guard: unhurriedGuard,
   })
 })
 afterAll(async () => {

@@ -8,7 +8,8 @@ export const docs = {
   description:
     'The read side: like counts, what trends, histories and live streams. It follows the likes by the time an event ' +
     'travels; `countedThrough` says how far it has got. Whatever goes wrong is a problem (RFC 9457) with a permanent ' +
-    '`type`; a 503 always means "again, in a moment". An unknown query parameter is refused.',
+    '`type`; a 503 always means "again, in a moment", and a 405 has the methods of the path in `Allow`. ' +
+    'An unknown query parameter is refused.',
   tags: [{ name: 'counts', description: 'How many like what.' }],
   failures: ['TOO_MANY_REQUESTS', 'OVERLOADED'] satisfies FailureCode[],
   uiFolder: dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json')),

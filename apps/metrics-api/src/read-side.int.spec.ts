@@ -1,6 +1,7 @@
 import { type Database, sql } from '@likewise/database'
 import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
 import { type Http, type Problem, buildLogger, buildTelemetry } from '@likewise/service'
+import { unhurriedGuard } from '@likewise/service/testing'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import { buildApp } from './app.ts'
 
@@ -20,7 +21,14 @@ beforeAll(async () => {
       return test.as('likewise_reader').query(statement)
     },
   }
-  app = buildApp({ db, consumer: 'test', log, telemetry: buildTelemetry('test'), streams })
+  app = buildApp({
+    db,
+    consumer: 'test',
+    log,
+    telemetry: buildTelemetry('test'),
+    streams,
+    guard: unhurriedGuard,
+  })
 })
 afterAll(async () => {
   await app.close()

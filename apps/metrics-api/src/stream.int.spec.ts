@@ -8,6 +8,7 @@ import {
   buildTelemetry,
   listen,
 } from '@likewise/service'
+import { unhurriedGuard } from '@likewise/service/testing'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals'
 import { type StreamLimits, buildApp } from './app.ts'
 import { type StreamClient, connectStream } from './testing.ts'
@@ -41,7 +42,7 @@ async function serve(limits: Partial<StreamLimits> = {}): Promise<Server> {
   }
   const telemetry = buildTelemetry('test')
   const streams = { tickMs: 5, heartbeatMs: 15_000, stuckMsMax: 30_000, streamsMax: 50, ...limits }
-  const app = buildApp({ db, consumer: 'test', log, telemetry, streams })
+  const app = buildApp({ db, consumer: 'test', log, telemetry, streams, guard: unhurriedGuard })
   closing.push(() => app.close())
   const address = await listen(app, { host: '127.0.0.1', port: 0, variable: 'TEST' })
   return {
@@ -200,7 +201,7 @@ describe('a live stream', () => {
 
   it('is not opened by HEAD', async () => {
     const { app, telemetry } = await serve()
-    expect((await app.inject({ method: 'HEAD', url: '/api/products/1/metrics/stream' })).statusCode).toBe(404)
+    expect((await app.inject({ method: 'HEAD', url: '/api/products/1/metrics/stream' })).statusCode).toBe(405)
     expect(await openStreams(telemetry)).toBe(0)
   })
 })

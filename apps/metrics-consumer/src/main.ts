@@ -48,7 +48,7 @@ await runService({
       database: await checked(db.ping()),
       kafka: subscriber.fault() ?? (true as const),
     })
-    const http = buildHttp({ log, telemetry, service: 'metrics-consumer', version, ready, endpoints: [] })
+    const http = buildHttp({ log, telemetry, service: 'metrics-consumer', version, ready })
     defer('probes', () => http.close())
     await listen(http, { host: config.CONSUMER_HOST, port: config.CONSUMER_PORT, variable: 'CONSUMER_PORT' })
   },

@@ -32,7 +32,7 @@ await runService({
       database: await checked(db.ping()),
       kafka: await checked(publisher.ping()),
     })
-    const http = buildHttp({ log, telemetry, service: 'outbox-relay', version, ready, endpoints: [] })
+    const http = buildHttp({ log, telemetry, service: 'outbox-relay', version, ready })
     defer('probes', () => http.close())
     await listen(http, { host: config.RELAY_HOST, port: config.RELAY_PORT, variable: 'RELAY_PORT' })
 

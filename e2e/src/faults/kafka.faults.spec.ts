@@ -4,6 +4,7 @@ import { enqueue } from '@likewise/outbox'
 import { eventually } from '../system.ts'
 import { allowWriting, forbidWriting } from './acl.ts'
 import { type Bed, isWal, makeBed, readMetric } from './bed.ts'
+import { brokerFaults } from './broker-faults.ts'
 import { delivered, readUnsettled } from './delivery.ts'
 import { likesOf, startLoad } from './load.ts'
 import { ownKafka } from './own-servers.ts'
@@ -37,25 +38,11 @@ async function underLoad(disturb: () => Promise<void>, perSecond = 300): Promise
 }
 
 describe('the broker', () => {
-  it('is killed and started again, five times under load: first copies in order (I1, I4, I6)', async () => {
-    await underLoad(async () => {
-      for (let round = 0; round < 5; round += 1) {
-        await broker.server.kill()
-        await pause(1_000)
-        await broker.server.start()
-        await pause(3_000)
-      }
-    })
-  }, 600_000)
-
-  it('is stopped (SIGSTOP) for 60 s under load: first copies in order (I1, I4, I6)', async () => {
-    await underLoad(async () => {
-      const { pid = 0 } = broker.server
-      process.kill(pid, 'SIGSTOP')
-      await pause(60_000)
-      process.kill(pid, 'SIGCONT')
-    })
-  }, 400_000)
+  it.each(brokerFaults)(
+    '$name: first copies in order (I1, I4, I6)',
+    ({ disturb }) => underLoad(() => disturb(broker.server)),
+    600_000,
+  )
 
   it(
     `is down for ${String(downMs / 1_000)} s under load: every event arrives, in order, none parked (I1, I4, I6)`,

@@ -2,7 +2,7 @@ import { type Database, raw, sql } from '@likewise/database'
 import { openTx } from '@likewise/database/testing'
 import { eventually } from '../system.ts'
 
-type Service = 'outbox-relay' | 'metrics-consumer'
+type Service = 'outbox-relay' | 'metrics-consumer' | 'cli'
 
 /** Keeps whoever writes to a table waiting, in the middle of its statement. */
 export interface TableLock {
@@ -19,6 +19,9 @@ export const lockCursors = (db: Database): Promise<TableLock> =>
 /** The effects of every batch wait: its ids are remembered, its mark has moved, nothing is committed. */
 export const lockEffects = (db: Database): Promise<TableLock> =>
   lockTable(db, 'metrics.product_metrics', 'metrics-consumer')
+
+/** Every step of a rebuild waits. */
+export const lockRebuild = (db: Database): Promise<TableLock> => lockTable(db, 'metrics.rebuild_ids', 'cli')
 
 async function lockTable(db: Database, table: string, service: Service): Promise<TableLock> {
   const open = await openTx(db)

@@ -3,6 +3,7 @@ import type { LikeEvent } from '@likewise/events'
 import { Failure } from '@likewise/service'
 import { applyInOrder } from './apply-in-order.ts'
 import { consumedOf } from './consumed.ts'
+import { inTxOrDry } from './dry-run.ts'
 import { remember } from './handle-once.ts'
 import type { Horizon } from './judgement.ts'
 import {
@@ -44,6 +45,8 @@ export interface KeyGroup {
   readonly queued: boolean
   readonly alone: boolean
   readonly partitions: readonly number[]
+  /** Those asked for. */
+  readonly letters: number
 }
 
 /** What became of the letters of one key. */
@@ -62,13 +65,15 @@ export interface KeyOutcome {
   readonly left: number
   /** The one that the key waits for, and some of those that stand alone and stay. */
   readonly stays: readonly Stay[]
+  /** Why its transaction was rolled back: nothing was done to it. */
+  readonly failed?: string | undefined
 }
 
 /** Letters in memory at a time; one that is larger comes alone. */
 const page = { rowsMax: 500, bytesMax: 4_000_000 }
 
 /** So long one key's transaction may take; a hundred thousand letters take some ten seconds. */
-const keyTimeoutMs = 600_000
+export const keyTimeoutMs = 600_000
 
 const staysShownMax = 10
 
@@ -80,16 +85,6 @@ interface Move {
   readonly tally: { redriven: number; duplicates: number; discarded: number }
 }
 
-/** What a dry run throws, so that all of it is rolled back. */
-class Rehearsed extends Error {
-  readonly outcome: KeyOutcome
-
-  constructor(outcome: KeyOutcome) {
-    super('A dry run is rolled back.')
-    this.outcome = outcome
-  }
-}
-
 /** Redrives or discards the letters of a key in one transaction. Large ones are read in pages. */
 export async function moveKey(
   db: Database,
@@ -98,37 +93,35 @@ export async function moveKey(
   action: RedriveAction,
 ): Promise<KeyOutcome> {
   const whole = async (tx: Tx): Promise<KeyOutcome> => {
-    const nowMs = await lockMarks(tx, action.consumer, group)
+    const nowMs = await lockMarks(tx, action.consumer, { ...group, names: [group.name] })
     const move: Move = { tx, group, action, nowMs, tally: { redriven: 0, duplicates: 0, discarded: 0 } }
     if (verb === 'discard') await discardLetters(move)
     const stop = group.queued ? await moveQueue(move, verb) : null
     const alone = verb === 'redrive' && group.alone ? await moveAlone(move) : []
-    const outcome = await outcomeOf(move, [...(stop ? [stop] : []), ...alone])
-    if (action.dryRun) throw new Rehearsed(outcome)
-    return outcome
+    return outcomeOf(move, [...(stop ? [stop] : []), ...alone])
   }
-  try {
-    return await db.tx(whole, { timeoutMs: keyTimeoutMs })
-  } catch (error) {
-    if (error instanceof Rehearsed) return error.outcome
-    throw error
-  }
+  return inTxOrDry(db, whole, { dryRun: action.dryRun, timeoutMs: keyTimeoutMs })
 }
 
 /**
- * Locks the marks of the partitions in which the key has letters: no batch of them runs now, no zombie, no switch of the
+ * Locks the marks of the partitions in which the keys have letters: no batch of them runs now, no zombie, no switch of the
  * model. In partition order, as everybody does who locks more than one. A batch of the key in yet another partition (the
  * topic got more of them) is kept out by the letters' own locks: see `readBlockedKeys`.
  *
  * @returns the database's clock.
  */
-async function lockMarks(tx: Tx, consumer: string, { topic, name, partitions }: KeyGroup): Promise<number> {
+export async function lockMarks(
+  tx: Tx,
+  consumer: string,
+  { topic, names, partitions }: Pick<KeyGroup, 'topic' | 'partitions'> & { names: readonly string[] },
+): Promise<number> {
   await tx.query(sql`
     select 1 as locked from metrics.consumer_offsets
     where consumer = ${consumer} and topic = ${topic} and (
       partition = any (${partitions}::int[]) or partition in (
         select partition from metrics.dead_letters
-        where consumer = ${consumer} and topic = ${topic} and record_key = ${name} and resolved_at is null and blocks_key))
+        where consumer = ${consumer} and topic = ${topic} and record_key = any (${names}::text[]) and resolved_at is null
+          and blocks_key))
     order by partition for update`)
   const [clock] = await tx.query<{ nowMs: number }>(
     sql`select (extract(epoch from clock_timestamp()) * 1000)::float8 as "nowMs"`,
@@ -245,7 +238,10 @@ const behind = (last: QueuedLetter | undefined): Sql =>
  * A page of unresolved letters in the order of the log, locked. By partition first: where a topic got more of them (a
  * multiple), a key stays where it was or moves to one with a higher number.
  */
-async function readLetters({ tx, action }: Pick<Move, 'tx' | 'action'>, which: Sql): Promise<QueuedLetter[]> {
+export async function readLetters(
+  { tx, action }: Pick<Move, 'tx' | 'action'>,
+  which: Sql,
+): Promise<QueuedLetter[]> {
   const rows = await tx.query<LetterRow & { selected: boolean }>(sql`
     select ${letterColumns}, ${recordColumns}, (${matches(action.selection)}) as selected
     from (

@@ -88,13 +88,19 @@ export async function dropMark(tx: Tx, { consumer, topic, partition }: Scope): P
     where consumer = ${consumer} and topic = ${topic} and partition = ${partition}::int`)
 }
 
-/** How far a consumer has got in each partition of a topic. */
-export async function readMarks(
-  db: Queryable,
-  consumer: string,
-  topic: string,
-): Promise<{ partition: number; nextOffset: bigint; updatedAt: Date }[]> {
-  return db.query(sql`
-    select partition, next_offset as "nextOffset", updated_at as "updatedAt"
+/** How far a consumer has got in a partition of a topic. */
+export interface LiveMark {
+  readonly partition: number
+  readonly nextOffset: bigint
+  readonly lastEventId: string | null
+  /** When its log was last found to be another one than before. */
+  readonly replacedAt: Date | null
+  readonly updatedAt: Date
+}
+
+export async function readMarks(db: Queryable, consumer: string, topic: string): Promise<LiveMark[]> {
+  return db.query<LiveMark>(sql`
+    select partition, next_offset as "nextOffset", last_event_id::text as "lastEventId", replaced_at as "replacedAt",
+           updated_at as "updatedAt"
     from metrics.consumer_offsets where consumer = ${consumer} and topic = ${topic} order by partition`)
 }

@@ -2,6 +2,7 @@ import { sql } from '@likewise/database'
 import { Failure } from '@likewise/service'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import { type Told, idAt, recordOf, withoutEnd } from './letter-testing.ts'
+import type { RedriveAction } from './move-key.ts'
 import { type Bench, applyAs, freshBenches } from './redrive-testing.ts'
 
 const dayMs = 86_400_000
@@ -153,6 +154,65 @@ describe('a redrive of many keys', () => {
     expect(await bench.redrive({})).toHaveLength(1_100)
     expect((await bench.applied()).sort((a, b) => a - b)).toEqual(keys)
   }, 240_000)
+})
+
+describe('keys with nothing to decide about', () => {
+  const keys = Array.from({ length: 40 }, (_, i) => i + 1)
+  /** Of each key one that cannot be read and two behind it, the keys by turns. */
+  const parked = () => [0, 1, 2].flatMap((turn) => keys.map((key, i) => (turn === 0 ? broken(i, key) : like(turn * 40 + i, key)))) // prettier-ignore
+  const transactions = async () =>
+    bench.db.query<{ letters: number }>(sql`
+      select count(*)::int as letters from metrics.inbox_audit where consumer = ${bench.consumer}
+      group by xmin order by 1`)
+  /** Offsets that were applied, of one key, in order. */
+  const ofKey = async (key: number) => (await bench.applied()).filter((offset) => offset % 40 === key - 1)
+
+  it('share a transaction, and each has its effects in order, once, and each letter its line of the log (I2, I4)', async () => {
+    await bench.handle(parked())
+    await bench.mend(...keys.map((_, i) => i))
+    const outcomes = await bench.redrive({ reason: 'not_json' })
+    expect(outcomes).toHaveLength(40)
+    for (const outcome of outcomes)
+      expect(outcome).toMatchObject({ redriven: 3, duplicates: 0, waiting: 0, left: 0 })
+    for (const key of keys) expect(await ofKey(key)).toEqual([key - 1, 39 + key, 79 + key])
+    expect(await transactions()).toEqual([{ letters: 120 }])
+    await bench.handle([like(120, 1)])
+    expect((await bench.applied()).at(-1)).toBe(120)
+  })
+
+  it('go without the ones that have, which are moved by themselves (I9)', async () => {
+    await bench.handle(parked())
+    await bench.mend(...keys.map((_, i) => i).filter((i) => i !== 6))
+    const seventh = { key: '7', redriven: 0, waiting: 3, left: 1 }
+    const outcomes = await bench.redrive({ reason: 'not_json' })
+    expect(outcomes.find(({ key }) => key === '7')).toMatchObject(seventh)
+    expect(outcomes.filter(({ redriven }) => redriven === 3)).toHaveLength(39)
+    expect(await transactions()).toEqual([{ letters: 117 }])
+  })
+
+  it('are moved one by one where the effect rejects an event of one of them (I9)', async () => {
+    await bench.handle(parked())
+    await bench.mend(...keys.map((_, i) => i))
+    const work: RedriveAction['work'] = async (tx, events) => {
+      await applyAs(bench.consumer)(tx, events)
+      if (events.some(({ data }) => data.userId === 47)) throw new Error('It is the 47th.')
+    }
+    const outcomes = await bench.redrive({ reason: 'not_json' }, { work })
+    expect(outcomes.find(({ key }) => key === '7')).toMatchObject({ redriven: 1, waiting: 2 })
+    expect(outcomes.filter(({ redriven }) => redriven === 3)).toHaveLength(39)
+    expect(await transactions()).toHaveLength(40)
+    expect(await ofKey(7)).toEqual([6])
+  })
+
+  it('are discarded together, and what had waited behind is applied in order; a dry run changes nothing (I4, I9)', async () => {
+    await bench.handle(parked())
+    const rehearsed = await bench.discard({ reason: 'not_json' }, { dryRun: true })
+    expect(await bench.applied()).toEqual([])
+    expect(await bench.discard({ reason: 'not_json' })).toEqual(rehearsed)
+    expect(rehearsed[0]).toMatchObject({ discarded: 1, redriven: 2, waiting: 0, left: 0 })
+    expect(await transactions()).toEqual([{ letters: 120 }])
+    for (const key of keys) expect(await ofKey(key)).toEqual([39 + key, 79 + key])
+  })
 })
 
 describe('what stands alone', () => {

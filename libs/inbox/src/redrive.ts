@@ -2,14 +2,16 @@ import { type Database, type Queryable, sql } from '@likewise/database'
 import { Failure } from '@likewise/service'
 import { type KeyGroup, type KeyOutcome, type LetterAction, type RedriveAction, moveKey } from './move-key.ts'
 import { type LetterSelection, matches } from './letter.ts'
+import { lettersAtOnceMax, moveKeys } from './move-keys.ts'
 
 /**
- * Applies dead letters, in order: key by key, each in one transaction, from the first letter that the key waits for up to
- * the first that cannot be applied, or was not asked for. Letters that only waited behind another one go along. Where none
- * is left, the key flows again. Events of the key that arrive meanwhile wait for that transaction, or park and go with it.
+ * Applies dead letters, in order: each key in one transaction, from the first letter that the key waits for up to the first
+ * that cannot be applied, or was not asked for. Letters that only waited behind another one go along. Where none is left,
+ * the key flows again. Events of the key that arrive meanwhile wait for that transaction, or park and go with it. Keys
+ * without anything to decide about share their transactions.
  *
- * @yields what became of each key. Rejects with NOT_FOUND where no letter fits, and with CONFLICT where the one event (or
- *   letter) asked for waits behind another.
+ * @yields what became of each key, also where its transaction failed. Rejects with NOT_FOUND where no letter fits, with
+ *   CONFLICT where the one event (or letter) asked for waits behind another, and with an outage.
  */
 export async function* redrive(db: Database, action: RedriveAction): AsyncGenerator<KeyOutcome> {
   yield* move(db, 'redrive', action)
@@ -33,15 +35,65 @@ async function* move(
   let [last, found]: [KeyGroup | undefined, boolean] = [undefined, false]
   for (;;) {
     const groups: KeyGroup[] = await readGroups(db, action, last)
-    for (const group of groups) {
+    for (const several of chunksOf(groups)) {
       found = true
-      yield await patiently(() => moveKey(db, verb, group, action))
+      const moved = await moveKeys(db, verb, several, action)
+      for (const group of several) {
+        yield (
+          moved.get(group.name) ??
+          (await orFailed(group, () => patiently(() => moveKey(db, verb, group, action))))
+        )
+      }
     }
     last = groups.at(-1)
     if (!last) break
   }
   if (!found) throw new Failure('NOT_FOUND', `No unresolved dead letter of ${action.consumer} ${wordsOf(action.selection)}.`) // prettier-ignore
 }
+
+/** Keys that may go together: those of a topic whose letters block them. What stands alone is looked at by itself. */
+function chunksOf(groups: readonly KeyGroup[]): KeyGroup[][] {
+  const chunks: KeyGroup[][] = []
+  let letters = 0
+  for (const group of groups) {
+    const last = chunks.at(-1)
+    const before = last?.at(-1)
+    letters += group.letters
+    if (
+      last &&
+      before &&
+      isPlain(before) &&
+      isPlain(group) &&
+      before.topic === group.topic &&
+      letters <= lettersAtOnceMax
+    )
+      last.push(group) // prettier-ignore
+    else {
+      chunks.push([group])
+      letters = group.letters
+    }
+  }
+  return chunks
+}
+
+const isPlain = ({ name, queued, alone }: KeyGroup): boolean => name !== '' && queued && !alone
+
+/** What the database says of one key is no reason to leave the others. */
+async function orFailed(
+  { topic, name, queued, letters }: KeyGroup,
+  work: () => Promise<KeyOutcome>,
+): Promise<KeyOutcome> {
+  try {
+    return await work()
+  } catch (error) {
+    if (!(error instanceof Failure && isOfKey.has(error.code))) throw error
+    const nothing = { redriven: 0, duplicates: 0, discarded: 0, stays: [] }
+    const left = { left: letters, waiting: queued ? letters : 0 }
+    return { topic, key: name === '' ? null : name, ...nothing, ...left, failed: error.message }
+  }
+}
+
+const isOfKey: ReadonlySet<string> = new Set(['DATABASE_BUSY', 'DATABASE_REFUSED'])
 
 const groupsAtOnceMax = 1_000
 
@@ -54,7 +106,7 @@ function readGroups(
   const after = last ? sql`(topic, name collate "C") > (${last.topic}, ${last.name})` : sql`true`
   return db.query<KeyGroup>(sql`
     select topic, name, bool_or(blocks_key) as queued, bool_or(not blocks_key) as alone,
-           array_agg(distinct partition) as partitions
+           array_agg(distinct partition) as partitions, count(*)::int as letters
     from (
       select *, case when length(record_key) <= 16 then record_key else '' end as name from metrics.dead_letters
     ) as letter

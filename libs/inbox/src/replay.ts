@@ -3,6 +3,7 @@ import { partitionKeyOf } from '@likewise/events'
 import { consumedOf } from './consumed.ts'
 import { park, readBlockedKeys, readLetterOffsets } from './dead-letters.ts'
 import { decide } from './decide.ts'
+import { inTxOrDry } from './dry-run.ts'
 import { freshOf, readHandled, remember } from './handle-once.ts'
 import { type Judgement, judge } from './judgement.ts'
 import { lockMark } from './offsets.ts'
@@ -30,15 +31,6 @@ export interface Replayed {
   readonly ahead: number
 }
 
-class Rehearsed extends Error {
-  readonly replayed: Replayed
-
-  constructor(replayed: Replayed) {
-    super('A dry run is rolled back.')
-    this.replayed = replayed
-  }
-}
-
 /**
  * Handles records of the log once more, in one transaction under the partition's mark, which is neither asked nor moved:
  * what has no effect and no dead letter gets one of the two. On correct data it changes nothing.
@@ -46,9 +38,10 @@ class Rehearsed extends Error {
  * It goes by event_handled: an event whose id was forgotten is applied, so what it counts must be gone with its id.
  */
 export async function replayRecords(db: Database, options: ReplayOptions): Promise<Replayed> {
-  const { scope, records, horizon, work, dryRun = false } = options
-  try {
-    return await db.tx(async (tx) => {
+  const { scope, records, horizon, work, dryRun } = options
+  return inTxOrDry(
+    db,
+    async (tx) => {
       const { nextOffset, nowMs } = await lockMark(tx, scope)
       const passed = records.filter(({ offset }) => offset < nextOffset)
       const withLetter = await readLetterOffsets(tx, scope, passed.map(({ offset }) => offset)) // prettier-ignore
@@ -65,7 +58,7 @@ export async function replayRecords(db: Database, options: ReplayOptions): Promi
       const fresh = freshOf(events, await remember(tx, scope.consumer, events.map(consumedOf)))
       if (fresh.length > 0) await work(tx, fresh)
       await park(tx, scope, parked)
-      const replayed = {
+      return {
         applied: fresh.length,
         hadEffect: events.length - fresh.length,
         letters: withLetter.size,
@@ -74,13 +67,9 @@ export async function replayRecords(db: Database, options: ReplayOptions): Promi
         foreign: judgeable.filter(({ kind }) => kind === 'foreign').length,
         ahead: records.length - passed.length,
       }
-      if (dryRun) throw new Rehearsed(replayed)
-      return replayed
-    })
-  } catch (error) {
-    if (error instanceof Rehearsed) return error.replayed
-    throw error
-  }
+    },
+    { dryRun },
+  )
 }
 
 const isUnjudged = (one: Judgement): boolean =>

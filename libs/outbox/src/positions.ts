@@ -28,12 +28,21 @@ export const readResets = (db: Queryable): Promise<Reset[]> =>
     select topic, partition, reset_at as "resetAt" from catalog.outbox_positions
     where reset_at is not null order by topic, partition`)
 
+interface Seen extends Position {
+  /** A send came to lie at `offset`, before `expected`, which was acknowledged a round ago; not told yet. */
+  readonly wentBack: { readonly offset: bigint; readonly expected: bigint } | undefined
+  /** So it did, and is told. */
+  readonly reset: boolean
+  readonly notedMs: number
+}
+
 /**
  * Notices a topic that was deleted and made anew, or that lost its end (a broker alone, after a power cut): its offsets
  * go back. A republish mends it; until then it stays written in catalog.outbox_positions.
  *
  * Compared is only with what was acknowledged one round ago: sends of the same moment may answer in any order, where
- * several shards share a partition.
+ * several shards share a partition. Whether another relay has told it already is looked up before it is told: a shard may
+ * come back to one that knows the old topic's offsets.
  */
 export function watchPositions({ db, log, telemetry, everyMs }: PositionsOptions) {
   const resets = telemetry.counter(
@@ -41,47 +50,56 @@ export function watchPositions({ db, log, telemetry, everyMs }: PositionsOptions
     'Partitions whose offsets went back: the topic was made anew, or lost its end.',
   )
   const known = new Map<string, bigint>()
-  let latest = new Map<string, Position & { reset: boolean }>()
+  let latest = new Map<string, Seen>()
 
   function note(positions: readonly Position[]): void {
     for (const position of positions) {
-      const { topic, partition, baseOffset } = position
-      const key = `${topic}/${String(partition)}`
+      const key = `${position.topic}/${String(position.partition)}`
       const [before, last] = [known.get(key), latest.get(key)]
-      const reset = before !== undefined && baseOffset < before
-      if (reset) {
-        known.delete(key) // told once
-        resets.inc()
-        const facts = { topic, partition, offset: String(baseOffset), expected: `at least ${String(before)}` }
-        log.error(
-          facts,
-          'the topic lost records: run `likewise outbox republish --since <the last good time>`',
-        )
-      }
-      if (reset || last === undefined || baseOffset > last.baseOffset)
-        latest.set(key, { ...position, reset: reset || (last?.reset ?? false) })
+      const { baseOffset: offset } = position
+      const isBack = before !== undefined && offset < before
+      if (!isBack && last !== undefined && offset <= last.baseOffset) continue
+      if (isBack) known.delete(key) // told once
+      const wentBack = isBack ? { offset, expected: before } : last?.wentBack
+      latest.set(key, { ...position, wentBack, reset: last?.reset ?? false, notedMs: performance.now() })
     }
   }
 
-  async function write(): Promise<void> {
-    const seen = [...latest.entries()]
+  /** `stored`: where the database has the partition. */
+  function told(position: Seen, stored: bigint | undefined): Seen {
+    const { topic, partition, wentBack } = position
+    if (!wentBack) return position
+    const isTold = stored !== undefined && stored <= wentBack.offset
+    if (isTold) return { ...position, wentBack: undefined }
+    resets.inc()
+    const { offset, expected } = wentBack
+    const facts = { topic, partition, offset: String(offset), expected: `at least ${String(expected)}` }
+    log.error(facts, 'the topic lost records: run `likewise outbox republish --since <the last good time>`')
+    return { ...position, wentBack: undefined, reset: true }
+  }
+
+  async function write(stored: ReadonlyMap<string, bigint>): Promise<void> {
+    const seen = [...latest].map(([key, position]) => [key, told(position, stored.get(key))] as const)
     if (seen.length === 0) return
     latest = new Map()
     try {
       await writePositions(db, seen.map(([, position]) => position)) // prettier-ignore
       for (const [key, { baseOffset }] of seen) known.set(key, baseOffset + 1n)
     } catch (error) {
-      for (const [key, position] of seen) if (!latest.has(key)) latest.set(key, position)
+      for (const [key, position] of seen) {
+        const later = latest.get(key)
+        latest.set(key, later ? { ...later, reset: later.reset || position.reset } : position)
+      }
       throw error
     }
   }
 
   let isLoaded = false
   async function exchange(): Promise<void> {
-    if (!isLoaded)
-      for (const [key, next] of await readPositions(db)) if (!known.has(key)) known.set(key, next)
+    const stored = await readPositions(db)
+    if (!isLoaded) for (const [key, next] of stored) if (!known.has(key)) known.set(key, next)
     isLoaded = true
-    await write()
+    await write(stored)
   }
 
   const stop = repeat(exchange, { pauseMs: () => everyMs, log, failed: 'positions not written' })
@@ -89,31 +107,34 @@ export function watchPositions({ db, log, telemetry, everyMs }: PositionsOptions
     note,
     async stop(): Promise<void> {
       await stop()
-      await write().catch(() => undefined)
+      await exchange().catch(() => undefined)
     },
   }
 }
 
-async function readPositions(db: Queryable): Promise<[string, bigint][]> {
+async function readPositions(db: Queryable): Promise<Map<string, bigint>> {
   const rows = await db.query<{ key: string; next: bigint }>(sql`
     select topic || '/' || partition as key, next_offset as next from catalog.outbox_positions`)
-  return rows.map(({ key, next }) => [key, next])
+  return new Map(rows.map(({ key, next }) => [key, next]))
 }
 
-/** Another relay may have seen more of a partition that changed hands: only a reset takes a position back. */
-async function writePositions(
-  db: Queryable,
-  positions: readonly (Position & { reset: boolean })[],
-): Promise<void> {
+/**
+ * Another relay may have seen more of a partition that changed hands: only a reset takes a position back. And what was
+ * seen before that reset says nothing of the new log, however late it is written.
+ */
+async function writePositions(db: Queryable, positions: readonly Seen[]): Promise<void> {
+  const ages = positions.map(({ notedMs }) => performance.now() - notedMs)
   await db.execute(sql`
-    insert into catalog.outbox_positions as p (topic, partition, next_offset, reset_at)
-    select topic, partition, base_offset + 1, case when reset then now() end
+    insert into catalog.outbox_positions as p (topic, partition, next_offset, reset_at, written_at)
+    select topic, partition, base_offset + 1, case when reset then now() end, now() - age_ms * interval '1 ms'
     from unnest(${positions.map(({ topic }) => topic)}::text[], ${positions.map(({ partition }) => partition)}::int[],
                 ${positions.map(({ baseOffset }) => baseOffset)}::bigint[],
-                ${positions.map(({ reset }) => reset)}::boolean[]) as seen(topic, partition, base_offset, reset)
+                ${positions.map(({ reset }) => reset)}::boolean[], ${ages}::float8[])
+      as seen(topic, partition, base_offset, reset, age_ms)
     order by topic, partition
     on conflict (topic, partition) do update
-      set next_offset = case when excluded.reset_at is null then greatest(p.next_offset, excluded.next_offset)
-                             else excluded.next_offset end,
+      set next_offset = case when excluded.reset_at is not null then excluded.next_offset
+                             when p.reset_at > excluded.written_at then p.next_offset
+                             else greatest(p.next_offset, excluded.next_offset) end,
           reset_at = coalesce(excluded.reset_at, p.reset_at), written_at = now()`)
 }

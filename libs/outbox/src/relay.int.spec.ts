@@ -8,6 +8,7 @@ import {
   allPublished,
   allShards,
   buildRelays,
+  intercepting,
   leaseRows,
   numbered,
   takeAllShards,
@@ -44,6 +45,38 @@ describe('one relay', () => {
       expect(ofKey).toEqual([...ofKey].sort())
     }
   })
+
+  it('reads the next page while the last one is on its way, and no more than that one (I8)', async () => {
+    const pageRowsMax = 10
+    const pages: number[] = []
+    const db = intercepting(test.db, async (_statement, run) => {
+      const found = await run()
+      const events = (Array.isArray(found) ? found : []).filter(isEvent)
+      if (events.length === pageRowsMax) pages.push(events.length)
+      return found
+    })
+    await write(test.db, numbered('ahead-', 60), '100')
+    let [arrived, answer] = [0, (): void => undefined]
+    const answered = new Promise<void>((resolve) => (answer = resolve))
+    relays.start({
+      ...{ db, limits: { pageRowsMax } },
+      publish: async () => {
+        arrived += 1
+        await answered
+      },
+    })
+    try {
+      await until('a page is on its way and the next one is read', () => arrived === 1 && pages.length === 2)
+      await pause(300)
+      expect([arrived, pages]).toEqual([1, [10, 10]])
+    } finally {
+      answer()
+    }
+    await allPublished(test.db)
+    expect(relays.names()).toEqual(numbered('ahead-', 60))
+  })
+
+  const isEvent = (row: unknown): boolean => typeof row === 'object' && row !== null && 'partitionKey' in row
 
   it('settles the page that is on its way before it stops, and sends nothing after it', async () => {
     const names = numbered('stop-', 12)

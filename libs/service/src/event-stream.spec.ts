@@ -27,7 +27,6 @@ async function open(options: { heartbeatMs?: number; stuckMsMax?: number } = {})
     service: 'test',
     version: '1',
     ready: async () => ({}),
-    endpoints: [],
     limits: { connectionTimeoutMs: 200, handlerTimeoutMs: 200 },
   })
   closing.push(() => app.close())

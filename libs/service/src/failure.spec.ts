@@ -20,6 +20,7 @@ describe('Failure', () => {
     ['IDEMPOTENCY_KEY_REUSED', false, 422],
     ['IDEMPOTENCY_KEY_IN_FLIGHT', true, 409],
     ['NOT_FOUND', false, 404],
+    ['METHOD_NOT_ALLOWED', false, 405],
     ['BODY_INVALID', false, 400],
     ['PARAMS_INVALID', false, 400],
     ['MEDIA_TYPE_UNSUPPORTED', false, 415],

@@ -29,6 +29,7 @@ export const failures = {
   IDEMPOTENCY_KEY_REUSED: { retryable: false, httpStatus: 422, title: 'Idempotency key reused' },
   IDEMPOTENCY_KEY_IN_FLIGHT: { retryable: true, httpStatus: 409, title: 'Idempotency key in flight' },
   NOT_FOUND: { retryable: false, httpStatus: 404, title: 'Not found' },
+  METHOD_NOT_ALLOWED: { retryable: false, httpStatus: 405, title: 'Method not allowed' },
   BODY_INVALID: { retryable: false, httpStatus: 400, title: 'Body invalid' },
   PARAMS_INVALID: { retryable: false, httpStatus: 400, title: 'Parameters invalid' },
   MEDIA_TYPE_UNSUPPORTED: { retryable: false, httpStatus: 415, title: 'Media type unsupported' },

@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
-import { type ApiInfo, type ApiRoute, openApiOf } from './openapi.ts'
+import type { HttpRoutes } from './http-routes.ts'
+import { type ApiInfo, openApiOf } from './openapi.ts'
 
 export interface ApiDocs extends ApiInfo {
   /** The folder of swagger-ui-dist: only the apps that show documentation have it. */
@@ -48,18 +49,12 @@ const policy =
 
 /**
  * GET /openapi.json: the document of all routes under /api/, made of their own schemas; GET /docs: to read it and to try
- * it. Comes before the first route, since it learns of them as they are added.
+ * it.
  */
-export function addDocs(app: FastifyInstance, { uiFolder, ...info }: ApiDocs): void {
-  const routes: ApiRoute[] = []
-  app.addHook('onRoute', ({ method, url, schema }) => {
-    for (const one of [method].flat()) {
-      if (url.startsWith('/api/') && one !== 'HEAD') routes.push({ method: one, url, schema: schema ?? {} })
-    }
-  })
+export function addDocs(app: FastifyInstance, routes: HttpRoutes, { uiFolder, ...info }: ApiDocs): void {
   let text: string | undefined
   app.get('/openapi.json', async (_request, reply) => {
-    text ??= `${JSON.stringify(openApiOf(info, routes), null, 2)}\n`
+    text ??= `${JSON.stringify(openApiOf(info, routes.api()), null, 2)}\n`
     return reply.type('application/json; charset=utf-8').header('cache-control', 'no-cache').send(text)
   })
   app.get('/docs', async (_request, reply) =>

@@ -43,7 +43,6 @@ function build(
     service: 'test',
     version: '1.2.3',
     ready: async () => ({ database: true }),
-    endpoints: [],
     guard: readGuard(readConfig(Settings, env)),
     auth: options.auth ?? trustedAuth,
     ...(options.limits ? { limits: options.limits } : {}),
@@ -276,6 +275,16 @@ describe('what a browser is told', () => {
       'null',
     ])
       expect((await preflight(app, origin)).headers).not.toHaveProperty('access-control-allow-origin')
+  })
+
+  it('answers an OPTIONS that is no preflight with the methods of the path, on the list or not', async () => {
+    for (const { app } of [build(), build({ HTTP_CORS_ORIGINS: 'https://shop.example' })]) {
+      for (const headers of [{}, { origin: 'https://shop.example' }]) {
+        const answer = await app.inject({ method: 'OPTIONS', url: '/api/users/7', headers })
+        expect([answer.statusCode, answer.headers['allow']]).toEqual([204, 'GET, HEAD, OPTIONS'])
+        expect((await app.inject({ method: 'OPTIONS', url: '/nowhere', headers })).statusCode).toBe(404)
+      }
+    }
   })
 
   it.each([

@@ -42,11 +42,18 @@ export function addGuard(
     strictTransportSecurity: false,
   })
   if (corsOrigins.length > 0) {
-    void app.register(import('@fastify/cors'), {
+    const cors = {
       origin: [...corsOrigins],
       methods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE'],
-      exposedHeaders: ['retry-after', 'www-authenticate'],
+      exposedHeaders: ['allow', 'retry-after', 'www-authenticate'],
       maxAge: longestPreflightAgeS,
+    }
+    void app.register(import('@fastify/cors'), {
+      // An OPTIONS that is no preflight asks for the methods of a path, here as where no origin is allowed.
+      delegator: async ({ headers }: FastifyRequest) => ({
+        ...cors,
+        preflight: headers['access-control-request-method'] !== undefined,
+      }),
     })
   }
   void app.register(import('@fastify/under-pressure'), {

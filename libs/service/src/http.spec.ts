@@ -6,6 +6,7 @@ import { buildHttp, listen } from './http.ts'
 import type { Http, HttpLimits } from './http.ts'
 import type { Ready } from './http-probes.ts'
 import { buildLogger } from './logger.ts'
+import { pause } from './pause.ts'
 import { buildTelemetry } from './telemetry.ts'
 
 const apps: Http[] = []
@@ -25,7 +26,6 @@ function build(options: { ready?: Ready; limits?: Partial<HttpLimits>; level?: s
     service: 'like-api',
     version: '1.2.3',
     ready: options.ready ?? (async () => ({ database: true })),
-    endpoints: [{ method: 'POST', path: '/likes', description: 'Adds a like' }],
     ...(options.limits ? { limits: options.limits } : {}),
   })
   apps.push(app)
@@ -201,7 +201,7 @@ describe('path and query', () => {
     ['/products/%E0%A4%A', 400, 'params-invalid'],
     [`/products/${'1'.repeat(200)}`, 400, 'params-invalid'],
     ['/nowhere', 404, 'not-found'],
-    ['/likes', 404, 'not-found'],
+    ['/likes', 405, 'method-not-allowed'],
     ['/products/1/../../etc/passwd', 404, 'not-found'],
   ])('%s is a problem of its own, never a 500', async (url, status, type) => {
     const answer = await withLikes().app.inject(url)
@@ -210,24 +210,48 @@ describe('path and query', () => {
     expect(answer.json()).toMatchObject({ type: `urn:likewise:problem:${type}`, status })
   })
 
-  it('say not found for a method nobody serves, whatever the body', async () => {
+  it('that do not know a method say so, and which they know, whatever the body (RFC 9110, 15.5.6)', async () => {
     const { app } = withLikes()
-    for (const method of ['DELETE', 'PATCH', 'TRACE', 'PROPFIND'] as const) {
-      const answer = await app.inject({ method: method as 'DELETE', url: '/likes' })
-      expect(answer.json()).toMatchObject({
-        type: 'urn:likewise:problem:not-found',
-        detail: `There is no ${method} /likes here.`,
+    for (const method of ['GET', 'DELETE', 'PATCH', 'TRACE', 'PROPFIND'] as const) {
+      const answer = await app.inject({ method: method as 'GET', url: '/likes?x=1' })
+      expect([answer.statusCode, answer.headers['allow']]).toEqual([405, 'OPTIONS, POST'])
+      expect(answer.headers['content-type']).toMatch(/^application\/problem\+json/)
+      expect(answer.json()).toEqual({
+        type: 'urn:likewise:problem:method-not-allowed',
+        title: 'Method not allowed',
+        status: 405,
+        detail: `There is no ${method} /likes here; it takes OPTIONS, POST.`,
       })
     }
-    const answer = await app.inject({
-      method: 'POST',
-      url: '/nowhere',
-      payload: 'x',
-      headers: { 'content-type': 'text/plain' },
-    })
-    expect(answer.statusCode).toBe(404)
+    for (const url of ['/products/100', '/livez']) {
+      const answer = await app.inject({ method: 'POST', url, payload: 'x', headers: plain })
+      expect([answer.statusCode, answer.headers['allow']]).toEqual([405, 'GET, HEAD, OPTIONS'])
+    }
+    const nowhere = await app.inject({ method: 'POST', url: '/nowhere', payload: 'x', headers: plain })
+    expect([nowhere.statusCode, nowhere.headers['allow']]).toEqual([404, undefined])
   })
+
+  it('answer HEAD as GET without the body, and OPTIONS with the methods there are', async () => {
+    const { app } = withLikes()
+    const head = await app.inject({ method: 'HEAD', url: '/products/100' })
+    expect([head.statusCode, head.body]).toEqual([200, ''])
+    expect((await app.inject({ method: 'HEAD', url: '/products/0' })).statusCode).toBe(400)
+    const options = await app.inject({ method: 'OPTIONS', url: '/products/100' })
+    expect([options.statusCode, options.headers['allow'], options.body]).toEqual([
+      ...[204, 'GET, HEAD, OPTIONS', ''],
+    ])
+    expect((await app.inject({ method: 'OPTIONS', url: '/nowhere' })).statusCode).toBe(404)
+    expect((await app.inject({ method: 'OPTIONS', url: '/products//' })).statusCode).toBe(404)
+  })
+
+  const plain = { 'content-type': 'text/plain' }
 })
+
+interface Told {
+  level: string
+  msg: string
+  requests?: Record<string, number>
+}
 
 describe('what a handler throws', () => {
   it.each([
@@ -262,6 +286,54 @@ describe('what a handler throws', () => {
     expect(lines.join('')).toContain('10.0.0.7 is gone')
   })
 
+  it('is told once while it lasts: the first whole, the others as a number, and all of them by the metrics', async () => {
+    const { app, lines } = build({ limits: { outageLogEveryMs: 50 } })
+    const away = () => Promise.reject(new Failure('DATABASE_UNAVAILABLE', 'canary: 10.0.0.7 is gone'))
+    app.get('/away', away)
+    app.get('/busy', () => Promise.reject(new Failure('DATABASE_BUSY', 'canary: a lock')))
+    const ask = (url: string, times: number) =>
+      Promise.all(Array.from({ length: times }, () => app.inject(url)))
+    const told = () => lines.map((line) => JSON.parse(line) as Told)
+    const counted = (title: string) =>
+      told().reduce((sum, { requests = {} }) => sum + (requests[title] ?? 0), 0)
+
+    await ask('/away', 500)
+    await ask('/busy', 20)
+    for (let round = 0; round < 3; round += 1) {
+      while (counted('Database unavailable') < 499 + round * 100) await pause(10)
+      await ask('/away', 100)
+    }
+    expect(told().filter(({ msg }) => msg === 'request failed for now')).toMatchObject([
+      { level: 'warn', err: { message: 'canary: 10.0.0.7 is gone' } },
+      { level: 'warn', err: { message: 'canary: a lock' } },
+    ])
+    expect(told().length).toBeLessThan(12)
+    const { body } = await app.inject('/metrics')
+    for (const [route, count] of [
+      ['/away', 800],
+      ['/busy', 20],
+    ] as const)
+      expect(body).toContain(
+        `likewise_http_request_duration_seconds_count{method="GET",route="${route}",status="503"} ${String(count)}\n`,
+      )
+    await app.close()
+    expect([counted('Database unavailable'), counted('Database busy')]).toEqual([799, 19])
+  })
+
+  it('is told whole again when it comes back after a while', async () => {
+    const { app, lines } = build({ limits: { outageLogEveryMs: 20 } })
+    app.get('/away', () => Promise.reject(new Failure('DATABASE_UNAVAILABLE', 'gone')))
+    const whole = () => lines.filter((line) => line.includes('"request failed for now"')).length
+    await app.inject('/away')
+    await app.inject('/away')
+    expect(whole()).toBe(1)
+    while (whole() === 1) {
+      await pause(50)
+      await app.inject('/away')
+    }
+    expect(whole()).toBe(2)
+  })
+
   it('tells the client what it did wrong', async () => {
     const errors = [{ field: 'from', message: 'must be before to' }]
     const answer = await throwing(
@@ -289,6 +361,9 @@ describe('what a handler throws', () => {
 describe('probes and index', () => {
   it('say that the process lives, is ready, and what it serves', async () => {
     const { app } = build()
+    const schema = { summary: 'Like a product' }
+    app.route({ method: ['GET', 'PUT'], url: '/api/likes/:userId', schema, handler: async () => ({}) })
+    app.get('/api/plain', async () => ({}))
     expect((await app.inject('/livez')).json()).toEqual({ status: 'live' })
     const ready = await app.inject('/readyz')
     expect(ready.statusCode).toBe(200)
@@ -296,7 +371,11 @@ describe('probes and index', () => {
     expect((await app.inject('/')).json()).toEqual({
       service: 'like-api',
       version: '1.2.3',
-      endpoints: [{ method: 'POST', path: '/likes', description: 'Adds a like' }],
+      endpoints: [
+        { method: 'GET', path: '/api/likes/{userId}', description: 'Like a product' },
+        { method: 'PUT', path: '/api/likes/{userId}', description: 'Like a product' },
+        { method: 'GET', path: '/api/plain', description: '' },
+      ],
     })
   })
 

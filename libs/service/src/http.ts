@@ -14,12 +14,15 @@ import { addProbes } from './http-probes.ts'
 import type { Ready } from './http-probes.ts'
 import { toProblem } from './http-problem.ts'
 import type { Problem } from './http-problem.ts'
+import { noteRoutes } from './http-routes.ts'
+import type { HttpRoutes } from './http-routes.ts'
 import { refuseConnection } from './http-refusal.ts'
 import type { Logger } from './logger.ts'
+import { buildOutageLog } from './outage-log.ts'
+import type { OutageLog } from './outage-log.ts'
 import type { Telemetry } from './telemetry.ts'
 
 export type Http = FastifyInstance
-export type Endpoint = { method: string; path: string; description: string }
 export type HttpLimits = typeof defaultLimits
 
 const defaultLimits = {
@@ -42,6 +45,8 @@ const defaultLimits = {
   handlerTimeoutMs: 8_000,
   /** For /readyz; orchestrators give a probe a second or a little more. */
   readyTimeoutMs: 1_000,
+  /** From line to line about requests that fail for the same reason. */
+  outageLogEveryMs: 5_000,
 }
 
 /**
@@ -54,7 +59,6 @@ export function buildHttp(options: {
   service: string
   version: string
   ready: Ready
-  endpoints: readonly Endpoint[]
   /** Where given, GET /docs and GET /openapi.json tell of the routes under /api/. */
   docs?: Omit<ApiDocs, 'version'>
   limits?: Partial<HttpLimits>
@@ -62,8 +66,10 @@ export function buildHttp(options: {
   guard?: Guard
   auth?: Auth
 }): Http {
-  const { telemetry, service, version, endpoints, guard, auth = trustedAuth } = options
+  const { telemetry, service, version, guard, auth = trustedAuth } = options
   const limits = { ...defaultLimits, ...options.limits }
+  const outages = buildOutageLog(options.log, limits.outageLogEveryMs)
+  const answerProblem = problemAnswer(outages)
   // Fastify infers its logger's type from this; with pino's own no plugin written for FastifyInstance would fit.
   const loggerInstance: FastifyBaseLogger = options.log
   const app = fastify({
@@ -82,25 +88,21 @@ export function buildHttp(options: {
     // released after the server has closed, and a 503 here would be an error for nothing.
     return503OnClosing: false,
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false } },
-    frameworkErrors: sendProblem,
+    frameworkErrors: answerProblem,
     clientErrorHandler: refuseConnection,
   })
   app.server.maxConnections = limits.connectionsMax
   readStrictBodies(app)
-  app.setErrorHandler(sendProblem)
-  app.setNotFoundHandler((request, reply) => {
-    sendProblem(
-      new Failure('NOT_FOUND', `There is no ${request.method} ${pathOf(request)} here.`),
-      request,
-      reply,
-    )
-  })
+  app.setErrorHandler(answerProblem)
+  app.addHook('onClose', async () => outages.stop())
+  const routes = noteRoutes(app)
+  answerUnserved(app, routes, answerProblem)
   observe(app, telemetry)
   readTypedParams(app)
   if (guard) addGuard(app, { guard, authenticate: auth.authenticate, telemetry })
-  if (options.docs) addDocs(app, { ...options.docs, version })
+  if (options.docs) addDocs(app, routes, { ...options.docs, version })
   addProbes(app, { ready: options.ready, readyTimeoutMs: limits.readyTimeoutMs, telemetry })
-  app.get('/', async () => ({ service, version, endpoints }))
+  app.get('/', async () => ({ service, version, endpoints: routes.endpoints() }))
   return app
 }
 
@@ -134,14 +136,42 @@ function pathOf({ url }: FastifyRequest): string {
   return url.split('?')[0] ?? ''
 }
 
-function sendProblem(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
-  const problem = toProblem(error)
-  // What is shed is counted: a line for each would add to the load.
-  const shed = error instanceof Failure && error.code === 'OVERLOADED'
-  if (problem.status >= 500 && !shed) {
-    if (problem.status === 503) request.log.warn({ err: error }, 'request failed for now')
-    else request.log.error({ err: error }, 'request failed')
+type AnswerProblem = (error: unknown, request: FastifyRequest, reply: FastifyReply) => void
+
+/** A path or a method that nobody serves. RFC 9110: whoever asks is told which methods the path has (15.5.6, 9.3.7). */
+function answerUnserved(app: Http, routes: HttpRoutes, answerProblem: AnswerProblem): void {
+  app.setNotFoundHandler((request, reply) => {
+    const path = pathOf(request)
+    const allowed = routes.allowed(path).join(', ')
+    if (allowed === '') {
+      answerProblem(new Failure('NOT_FOUND', `There is no ${request.method} ${path} here.`), request, reply)
+      return
+    }
+    reply.header('allow', allowed)
+    if (request.method === 'OPTIONS') {
+      void reply.code(204).send()
+      return
+    }
+    const sentence = `There is no ${request.method} ${path} here; it takes ${allowed}.`
+    answerProblem(new Failure('METHOD_NOT_ALLOWED', sentence), request, reply)
+  })
+}
+
+const problemAnswer =
+  (outages: OutageLog): AnswerProblem =>
+  (error, request, reply) => {
+    const problem = toProblem(error)
+    // What is shed is counted: a line for each would add to the load.
+    const shed = error instanceof Failure && error.code === 'OVERLOADED'
+    if (problem.status === 503 && !shed) outages.note(problem.title, error, request.log)
+    else if (problem.status >= 500 && !shed) request.log.error({ err: error }, 'request failed')
+    sendProblem(reply, { error, problem, requestId: request.id })
   }
+
+function sendProblem(
+  reply: FastifyReply,
+  { error, problem, requestId }: { error: unknown; problem: Problem; requestId: string },
+): void {
   const retryAfterS = retryAfterOf(error, problem)
   if (retryAfterS !== undefined) reply.header('retry-after', String(retryAfterS))
   // The instance is the request's id in the log. A serializer of its own: a response schema of the route would cut the problem to its shape.
@@ -149,7 +179,7 @@ function sendProblem(error: unknown, request: FastifyRequest, reply: FastifyRepl
     .code(problem.status)
     .type('application/problem+json')
     .serializer((body: Problem) => JSON.stringify(body))
-    .send(problem.status >= 500 ? { ...problem, instance: `urn:uuid:${request.id}` } : problem)
+    .send(problem.status >= 500 ? { ...problem, instance: `urn:uuid:${requestId}` } : problem)
 }
 
 function retryAfterOf(error: unknown, { status }: Problem): number | undefined {

@@ -19,7 +19,6 @@ function build(docs: Partial<ApiDocs> = {}): Http {
     service: 'test',
     version: '1.2.3',
     ready: async () => ({ database: true }),
-    endpoints: [],
     docs: {
       title: 'Shop',
       description: 'Sells.',
@@ -152,7 +151,6 @@ describe('the documentation of a service in the browser', () => {
       service: 'test',
       version: '1.2.3',
       ready: async () => ({}),
-      endpoints: [],
     })
     apps.push(app)
     expect((await app.inject('/docs')).statusCode).toBe(404)

@@ -3,6 +3,7 @@ import type { FastifySchema } from 'fastify'
 import type { TSchema } from 'typebox'
 import { Failure, type FailureCode } from './failure.ts'
 import { type Problem, toProblem } from './http-problem.ts'
+import { type ApiRoute, pathOf } from './http-routes.ts'
 
 /** What a route says of itself in its schema besides what is validated; the document is made of both. */
 declare module 'fastify' {
@@ -18,12 +19,6 @@ declare module 'fastify' {
     /** Headers that are read and not validated, by name. */
     requestHeaders?: Readonly<Record<string, TSchema>>
   }
-}
-
-export interface ApiRoute {
-  readonly method: string
-  readonly url: string
-  readonly schema: FastifySchema
 }
 
 export interface ApiInfo {
@@ -76,7 +71,7 @@ export function openApiOf(info: ApiInfo, routes: readonly ApiRoute[]): Record<st
   const { tags, failures = [], takesTokens = false, ...about } = info
   const paths: Record<string, Record<string, unknown>> = {}
   for (const route of routes) {
-    const path = route.url.replaceAll(/:(\w+)/g, '{$1}')
+    const path = pathOf(route.url)
     paths[path] = { ...paths[path], [route.method.toLowerCase()]: operationOf(route, failures) }
   }
   return {

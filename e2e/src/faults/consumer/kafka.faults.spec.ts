@@ -1,6 +1,7 @@
 import { pause } from '@likewise/service'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import { readMetric } from '../bed.ts'
+import { brokerFaults } from '../broker-faults.ts'
 import { ownKafka } from '../own-servers.ts'
 import { type ConsumerBed, makeConsumerBed } from './bed.ts'
 import { exact } from './effects.ts'
@@ -33,23 +34,9 @@ async function underLoad(disturb: () => Promise<void>): Promise<void> {
 }
 
 describe('the broker', () => {
-  it('is killed and started again, five times under load: each event has its effect once, in order (I2, I3, I4, I6, I8)', async () => {
-    await underLoad(async () => {
-      for (let round = 0; round < 5; round += 1) {
-        await broker.server.kill()
-        await pause(1_000)
-        await broker.server.start()
-        await pause(5_000)
-      }
-    })
-  }, 600_000)
-
-  it('is stopped (SIGSTOP) for 60 s under load: each event has its effect once, in order (I2, I3, I4, I6, I8)', async () => {
-    await underLoad(async () => {
-      const { pid = 0 } = broker.server
-      process.kill(pid, 'SIGSTOP')
-      await pause(60_000)
-      process.kill(pid, 'SIGCONT')
-    })
-  }, 400_000)
+  it.each(brokerFaults)(
+    '$name: each event has its effect once, in order (I2, I3, I4, I6, I8)',
+    ({ disturb }) => underLoad(() => disturb(broker.server)),
+    600_000,
+  )
 })

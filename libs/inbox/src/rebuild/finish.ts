@@ -1,8 +1,9 @@
 import { type Database, type Queryable, type Tx, sql } from '@likewise/database'
+import type { LiveMark } from '../offsets.ts'
 import { findUnsure, handOverIds } from './handed-over.ts'
 import { countLateLetters } from './late-letters.ts'
 import { type Rebuild, type ShadowModel, endRebuild, renewRebuild } from './rebuild.ts'
-import { type LiveMark, standStill, standsEqual } from './stand-still.ts'
+import { standStill, standsEqual } from './stand-still.ts'
 
 /** A rebuilt model that can be held against the live one, and take its place. */
 export interface FinishedModel<D> extends ShadowModel {

@@ -1,25 +1,6 @@
 import { type Database, type Tx, sql } from '@likewise/database'
+import { type LiveMark, readMarks } from '../offsets.ts'
 import type { Rebuild } from './rebuild.ts'
-
-/** Where the live model stands in a partition. */
-export interface LiveMark {
-  readonly partition: number
-  readonly nextOffset: bigint
-  readonly lastEventId: string | null
-  /** When its log was last found to be another one than before. */
-  readonly replacedAt: Date | null
-}
-
-export async function readLiveMarks(
-  db: Pick<Database, 'query'>,
-  { consumer, topic }: Pick<Rebuild, 'consumer' | 'topic'>,
-): Promise<LiveMark[]> {
-  return db.query<LiveMark>(marksOf({ consumer, topic }))
-}
-
-const marksOf = ({ consumer, topic }: Pick<Rebuild, 'consumer' | 'topic'>) => sql`
-  select partition, next_offset as "nextOffset", last_event_id::text as "lastEventId", replaced_at as "replacedAt"
-  from metrics.consumer_offsets where consumer = ${consumer} and topic = ${topic} order by partition`
 
 /** Longer than a redrive of a hundred thousand letters, which holds a mark until its end. */
 const stillTimeoutMs = 900_000
@@ -42,7 +23,7 @@ export async function standStill<T>(
       await tx.query(sql`
         select 1 as locked from metrics.consumer_offsets where consumer = ${rebuild.consumer}
         order by topic, partition for update`)
-      const marks = await tx.query<LiveMark>(marksOf(rebuild))
+      const marks = await readMarks(tx, rebuild.consumer, rebuild.topic)
       if (!(await act.catchUp(marks))) return 'not yet'
       // Batches wait by now: nobody waits for a dump or a vacuum on top of that. It is tried again.
       await tx.execute(sql`set local lock_timeout = '3s'`)

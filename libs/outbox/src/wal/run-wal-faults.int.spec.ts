@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { sql } from '@likewise/database'
+import { openTx } from '@likewise/database/testing'
 import { Failure, buildLogger, buildTelemetry, pause } from '@likewise/service'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import { nameOf, takeAllShards, until, write } from '../testing.ts'
@@ -90,5 +91,26 @@ describe('a relay that reads the WAL', () => {
     await until('it has ended', () => endings === 1, 5_000)
     await until('the events come again', () => sent.length === 2, 5_000)
     expect(sent).toEqual(['a', 'b'])
+  }, 30_000)
+
+  it('ends within seconds where its last position cannot be noted, and sends it once more (I1)', async () => {
+    const sent: string[] = []
+    start({ deliver: async (events) => void sent.push(...events.map(nameOf)) })
+    const reads = async () => (await readWalHealth(test.db, test.slot)).slot?.active === true
+    await until('it reads', reads)
+    // Whoever alters a table that way keeps every statement on it waiting.
+    const open = await openTx(test.db)
+    await open.tx.execute(sql`lock table catalog.outbox_meta in access exclusive mode`)
+    await write(test.db, ['a', 'b'])
+    await until('they are delivered', () => sent.length === 2)
+    await pause(1_500) // the positions are noted once a second
+    const begunMs = performance.now()
+    running[0]?.abort()
+    await ended[0]
+    expect(performance.now() - begunMs).toBeLessThan(6_000)
+    await open.commit()
+    start({ deliver: async (events) => void sent.push(...events.map(nameOf)) })
+    await until('they come again', () => sent.length === 4)
+    expect(sent).toEqual(['a', 'b', 'a', 'b'])
   }, 30_000)
 })

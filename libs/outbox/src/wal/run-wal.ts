@@ -1,5 +1,5 @@
 import type { Database } from '@likewise/database'
-import { Failure, type Logger, backoffMs, pause } from '@likewise/service'
+import { Failure, type Logger, backoffMs, pause, within } from '@likewise/service'
 import type { OutboxEvent } from '../page.ts'
 import { type Mark, haveReached, noteAcknowledged, stepCursorsTo, takeMark } from './progress.ts'
 import { readMode, requireSlot, walName } from './slot.ts'
@@ -46,6 +46,11 @@ export interface WalContext {
 const settleMs = 1_000
 /** An idle outbox beside busy tables confirms after so much WAL: less is not worth a write. */
 const idleBytesMax = 1_048_576n
+/**
+ * For the last position to be noted, and for what keeps the slot, once the reading ends: a statement that hangs would take
+ * as long as its statement_timeout, and a stop has ten seconds. What is not noted comes once more.
+ */
+const lastWordsMs = 2_000
 /** A relay whose slot is read by another looks again after this, give or take a half. */
 const standbyMs = 1_000
 
@@ -127,9 +132,15 @@ async function follow(context: WalContext, stream: WalStream): Promise<void> {
     await stream.stop()
     throw error
   })
-  const [pumped, kept] = await Promise.allSettled([pumping, keeping.finally(() => broken.abort())])
+  const [pumped, kept] = await Promise.allSettled([
+    pumping,
+    soonAfter(
+      ending,
+      keeping.finally(() => broken.abort()),
+    ),
+  ])
   // What was acknowledged last; if it cannot be noted, it comes once more.
-  await settle().catch((error: unknown) => {
+  await within(lastWordsMs, settle(), unsettled).catch((error: unknown) => {
     log.warn({ err: error }, 'last position not confirmed')
   })
   await stream.stop()
@@ -138,6 +149,22 @@ async function follow(context: WalContext, stream: WalStream): Promise<void> {
   log.info({ owner: context.owner }, 'wal reader ended')
   for (const end of [kept, pumped]) if (end.status === 'rejected') throw end.reason
 }
+
+/** What `work` gives, or nothing where that takes longer than `lastWordsMs` from the end of reading. */
+async function soonAfter(ending: AbortSignal, work: Promise<void>): Promise<void> {
+  const over = new AbortController()
+  const ended = new Promise<void>((resolve) => {
+    if (ending.aborted) resolve()
+    else ending.addEventListener('abort', () => resolve(), { once: true, signal: over.signal })
+  })
+  await Promise.race([work, ended.then(() => pause(lastWordsMs, over.signal))]).finally(() => over.abort())
+}
+
+const unsettled = (): Failure =>
+  new Failure(
+    'DATABASE_UNAVAILABLE',
+    'PostgreSQL did not note the last position in time; it comes once more.',
+  )
 
 interface Progress {
   /** Everything committed below is acknowledged. */
