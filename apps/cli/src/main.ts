@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Command } from 'commander'
-import { type KafkaOptions, ignoreTimerWarning } from '@likewise/kafka'
+import { type KafkaOptions, ignoreTimerWarning, quickenKafkajs } from '@likewise/kafka'
 import {
   Failure,
   buildLogger,
@@ -30,6 +30,7 @@ import { makeTopics, manyPartitions } from './topics.ts'
 const checkout = fileURLToPath(new URL('../../../', import.meta.url))
 
 ignoreTimerWarning()
+quickenKafkajs()
 
 const program = new Command('likewise')
   .description(
