@@ -111,6 +111,24 @@ describe('a fetch that is asked ahead', () => {
     expect(broker.asked.filter(([offset]) => offset === 13)).toHaveLength(2)
   })
 
+  it('fails once, as its own question would, for a reader that waits for it already', async () => {
+    const broker = brokerOf([9])
+    let fail: ((error: Error) => void) | undefined
+    const fetch = buildFetchAhead<Request, FetchAnswer>(
+      (request) =>
+        request.topics[0]?.partitions[0]?.fetchOffset === '4'
+          ? new Promise((_, reject) => (fail = reject))
+          : broker.ask(request),
+      () => 0,
+    )
+    await fetch(requestOf([0]))
+    await fetch(requestOf([2]))
+    const waited = fetch(requestOf([4]))
+    fail?.(new Error('The broker said nothing.'))
+    await expect(waited).rejects.toThrow('said nothing')
+    expect(broker.asked).toEqual([[0], [2]])
+  })
+
   it('loses nothing and brings nothing twice, whatever a reader gives back, and however the log grows', async () => {
     const act = fc.record({
       grow: fc.array(fc.nat({ max: 3 }), { minLength: 3, maxLength: 3 }),

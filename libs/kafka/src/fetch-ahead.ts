@@ -32,14 +32,20 @@ export function buildFetchAhead<Q extends FetchRequest, A extends FetchAnswer>(
   nowMs: () => number,
 ): (request: Q) => Promise<A> {
   let expected: string | undefined
-  let ahead: { question: string; answer: Promise<A>; askedMs: number } | undefined
+  let ahead: { question: string; answer: Promise<A>; askedMs: number; hasFailed: boolean } | undefined
 
-  /** kafkajs hears of an error only as the answer to what it has asked itself. */
-  const answerTo = (question: string, request: Q): Promise<A> => {
+  function askAhead(question: string, request: Q): void {
+    const asked = { question, answer: ask(request), askedMs: nowMs(), hasFailed: false }
+    asked.answer.catch(() => (asked.hasFailed = true))
+    ahead = asked
+  }
+
+  /** What failed before anybody waited for it is asked again; after that it is the reader's failure, in its own time. */
+  function answerTo(question: string, request: Q): Promise<A> {
     const asked = ahead
     ahead = undefined
-    if (asked?.question !== question || nowMs() - asked.askedMs > ageMsMax) return ask(request)
-    return asked.answer.catch(() => ask(request))
+    if (asked?.question !== question || asked.hasFailed) return ask(request)
+    return nowMs() - asked.askedMs > ageMsMax ? ask(request) : asked.answer
   }
 
   return async (request) => {
@@ -49,10 +55,7 @@ export function buildFetchAhead<Q extends FetchRequest, A extends FetchAnswer>(
     const next = nextOf(request, answer)
     expected = JSON.stringify(next)
     // Where nothing came, the reader asks at once.
-    if (isExpected && expected !== question) {
-      ahead = { question: expected, answer: ask(next), askedMs: nowMs() }
-      ahead.answer.catch(() => undefined)
-    }
+    if (isExpected && expected !== question) askAhead(expected, next)
     return answer
   }
 }
