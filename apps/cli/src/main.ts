@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Command } from 'commander'
-import { type KafkaOptions, ignoreTimerWarning } from '@likewise/kafka'
+import { type KafkaOptions, ignoreTimerWarning, quickenKafkajs } from '@likewise/kafka'
 import {
   Failure,
   buildLogger,
@@ -34,6 +34,7 @@ import { addVerifyCommand } from './verify.ts'
 const checkout = fileURLToPath(new URL('../../../', import.meta.url))
 
 ignoreTimerWarning()
+quickenKafkajs()
 
 const program = new Command('likewise')
   .description(

@@ -1,4 +1,4 @@
-import { sql } from '@likewise/database'
+import { type Database, sql } from '@likewise/database'
 import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
 import {
   type InboxRecord,
@@ -221,6 +221,43 @@ describe('parked events', () => {
     expect(await world.compare(rebuild)).toEqual(same)
     expect(await world.switch(rebuild)).toEqual(same)
     expect(await world.compare(await world.begin())).toEqual(same)
+  })
+})
+
+describe('the records of dead letters', () => {
+  /** The same database, and the most bytes of values that one of its statements has brought. */
+  function measured(db: Database): { db: Database; mostBytes: () => number } {
+    let most = 0
+    const tx: Database['tx'] = (work, options) =>
+      db.tx(async (own) => {
+        const query: Database['query'] = async <T>(statement: Parameters<Database['query']>[0]) => {
+          const rows = await own.query<T>(statement)
+          const sizes = rows.map((row) => (row as { value?: Uint8Array | null }).value?.length ?? 0)
+          most = Math.max(most, sizes.reduce((sum, size) => sum + size, 0)) // prettier-ignore
+          return rows
+        }
+        return work({ ...own, query })
+      }, options)
+    return { db: { ...db, tx }, mostBytes: () => most }
+  }
+
+  it('are read by a few megabytes at a time, however many lie where a step counts', async () => {
+    const bytes = 900_000
+    const { db, mostBytes } = measured(test.db)
+    world = worldOf(db)
+    world.send({ product: 1, change: broken })
+    for (let i = 0; i < 6; i += 1) {
+      const value = `{"userId":${String(i + 1)},"productId":1,"createdAt":"2026-11-22T09:14:05Z","note":"${'n'.repeat(bytes)}"}`
+      world.send({ product: 1, change: { value: Buffer.from(value) } })
+    }
+    await world.handle()
+    await mendAll()
+    await world.redrive({ key: '1' })
+    const rebuild = await world.begin()
+    await world.step(rebuild)
+    expect([mostBytes() > bytes, mostBytes() <= 4_000_000]).toEqual([true, true])
+    expect((await readRebuild(test.db))?.counted).toBe(7n)
+    expect(await world.compare(rebuild)).toEqual(same)
   })
 })
 

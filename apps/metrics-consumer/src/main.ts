@@ -1,6 +1,7 @@
 import { connectDatabase, requireSchema } from '@likewise/database'
 import { topics } from '@likewise/events'
 import { keepHandled } from '@likewise/inbox'
+import { quickenKafkajs } from '@likewise/kafka'
 import { keepRolledUp } from '@likewise/metrics'
 import { buildHttp, checked, listen, parseBrokers, runService, sourceOf, version } from '@likewise/service'
 import { ConsumerConfig } from './config.ts'
@@ -14,6 +15,7 @@ await runService({
   name: 'metrics-consumer',
   schema: ConsumerConfig,
   async start({ config, log, telemetry, defer, fail }) {
+    quickenKafkajs()
     const db = connectDatabase({
       url: config.METRICS_DATABASE_URL,
       poolSizeMax: config.CONSUMER_POOL_SIZE,

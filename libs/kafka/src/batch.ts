@@ -1,6 +1,7 @@
 import type { Consumer, EachBatchPayload, IHeaders, KafkaMessage } from 'kafkajs'
 import { Failure, type Logger, backoffMs, pause } from '@likewise/service'
 import type { Commits } from './commits.ts'
+import { FetchedRecord } from './fetched-record.ts'
 
 export interface IncomingRecord {
   offset: bigint
@@ -134,7 +135,9 @@ function batchOf({
   return { topic, partition, records: messages.map(recordOf), logEnd: BigInt(highWatermark) }
 }
 
-function recordOf(message: KafkaMessage): IncomingRecord {
+/** As the quickened client gives it, or as kafkajs does by itself. */
+export function recordOf(message: KafkaMessage | FetchedRecord): IncomingRecord {
+  if (message instanceof FetchedRecord) return message
   return {
     offset: BigInt(message.offset),
     key: message.key === null ? null : message.key.toString('utf8'),

@@ -1,4 +1,4 @@
-export { quickenKafkajs } from './kafkajs-produce.ts'
+export { quickenKafkajs } from './quicken.ts'
 export { ignoreTimerWarning } from './timer-warning.ts'
 export type { KafkaOptions } from './client.ts'
 export { kafkaFailure } from './failure.ts'

@@ -57,7 +57,7 @@ const firstVersion = 3
  * The bytes are the same; a test compares them. kafkajs 2.2.4 is pinned and has had no release since 2023
  * (docs/decisions/0009-records-in-one-buffer.md).
  */
-export function quickenKafkajs(): void {
+export function quickenProduce(): void {
   definition.protocol = ({ version }) => {
     const make = protocolAsShipped({ version })
     if (version < firstVersion) return make

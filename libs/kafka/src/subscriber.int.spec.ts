@@ -4,8 +4,11 @@ import { Failure, buildLogger, parseBrokers, pause } from '@likewise/service'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import type { Admin, Message, Producer } from 'kafkajs'
 import { type KafkaOptions, buildKafka } from './client.ts'
+import { quickenKafkajs } from './quicken.ts'
 import { type IncomingBatch, type Subscriber, type SubscriberOptions, subscribe } from './subscriber.ts'
 import { ensureTopics, removeTopics } from './topics.ts'
+
+quickenKafkajs()
 
 const options: KafkaOptions = {
   brokers: parseBrokers(process.env['KAFKA_BROKERS'] ?? ''),

@@ -3,9 +3,12 @@ import { Failure, type Telemetry, buildLogger, buildTelemetry, parseBrokers, pau
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import type { Admin, Message, Producer } from 'kafkajs'
 import { type KafkaOptions, buildKafka } from './client.ts'
+import { quickenKafkajs } from './quicken.ts'
 import { type IncomingBatch, type Subscriber, type SubscriberOptions, subscribe } from './subscriber.ts'
 import { type Link, openLink } from './testing.ts'
 import { ensureTopics, removeTopics } from './topics.ts'
+
+quickenKafkajs()
 
 const options: KafkaOptions = {
   brokers: parseBrokers(process.env['KAFKA_BROKERS'] ?? ''),
@@ -14,7 +17,7 @@ const options: KafkaOptions = {
   log: buildLogger({ service: 'test', level: 'silent' }),
 }
 const partitions = 4
-const joinGroup = 11
+const [fetch, joinGroup] = [1, 11]
 const made: string[] = []
 let admin: Admin
 let producer: Producer
@@ -300,5 +303,46 @@ describe('the telemetry of a member', () => {
     isAway = false
     await until('nothing waits', async () => (await lag(2)) === 0 && (await lag(3)) === 0)
     await until('and has no age', async () => (await told('likewise_inbox_oldest_waiting_age_seconds')) === 0)
+  })
+})
+
+describe('a client that fetches ahead', () => {
+  /** Handles 0, 1 and 2 one by one, and holds 3 until 4 has come as well. @returns what was handled, and what to do with 3. */
+  async function withTheNextAtHand(outcome: (batch: IncomingBatch) => bigint | undefined) {
+    const got: number[] = []
+    let release: (() => void) | undefined
+    const onBatch = async (batch: IncomingBatch) => {
+      const isHeld = release === undefined && valuesOf(batch).includes(3)
+      if (isHeld) await new Promise<void>((resolve) => (release = resolve))
+      got.push(...valuesOf(batch))
+      return isHeld ? outcome(batch) : undefined
+    }
+    join(onBatch, { brokers: [link.address], watchdogMs: 60_000 })
+    for (const i of numbers(3)) {
+      await send(numbered(i, 1, 0))
+      await until(`${String(i)} was handled`, () => got.length > i)
+    }
+    await send(numbered(3, 1, 0))
+    await until('3 is in hand', () => release)
+    const [before, size] = [link.answered(), 100_000]
+    await send([{ value: '4', key: 'k'.repeat(size), partition: 0 }])
+    await until('4 has come', () => link.answered() - before > size)
+    return { got, release: () => release?.() }
+  }
+
+  it('has the next records at hand when a batch is handled', async () => {
+    const { got, release } = await withTheNextAtHand(() => undefined)
+    link.swallow(fetch)
+    release()
+    await until('4 was handled', () => got.length === 5)
+    expect(got).toEqual(numbers(5))
+  })
+
+  it('throws them away when the batch before is given back', async () => {
+    const { got, release } = await withTheNextAtHand(() => 1n)
+    release()
+    await until('all came again', () => got.length >= 8)
+    expect(got).toEqual([0, 1, 2, 3, 1, 2, 3, 4])
+    await until('all is committed', async () => (await committed()).get(0) === 5)
   })
 })

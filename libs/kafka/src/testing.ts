@@ -16,6 +16,8 @@ export interface Link {
   speak(): void
   /** Passes on no request of these kinds (Kafka's api keys), as if the broker never answered them; none: all again. */
   swallow(...apiKeys: number[]): void
+  /** Bytes that have come from the broker so far. */
+  answered(): number
 }
 
 /**
@@ -29,7 +31,7 @@ export async function openLink(broker: string): Promise<Link> {
   let silent = false
   let swallowed = new Set<number>()
   let server: Server | undefined
-  let own = 0
+  let [own, answered] = [0, 0]
 
   function keep(socket: Socket, all: Set<Socket>): Socket {
     all.add(socket)
@@ -45,7 +47,10 @@ export async function openLink(broker: string): Promise<Link> {
     })
     client.on('data', requests).on('close', () => upstream.destroy())
     upstream
-      .on('data', (bytes) => client.write(readdressed(bytes, { host, port: Number(port), own })))
+      .on('data', (bytes) => {
+        answered += bytes.length
+        client.write(readdressed(bytes, { host, port: Number(port), own }))
+      })
       .on('close', () => client.end())
     if (silent) for (const socket of [client, upstream]) socket.pause()
   }
@@ -82,6 +87,7 @@ export async function openLink(broker: string): Promise<Link> {
     swallow(...apiKeys) {
       swallowed = new Set(apiKeys)
     },
+    answered: () => answered,
   }
 }
 

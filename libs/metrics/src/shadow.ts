@@ -1,4 +1,4 @@
-import { type Tx, sql } from '@likewise/database'
+import { type Tx, arrayOf, sql } from '@likewise/database'
 import type { LikeEvent } from '@likewise/events'
 import { deltasOf } from './deltas.ts'
 import { adoptShadow, lockModel, readDifferences } from './differences.ts'
@@ -25,8 +25,10 @@ export function buildShadow({ minutesKeptHours, hoursKeptDays }: Kept) {
                    as is_young,
                  minute * 60 >= extract(epoch from date_trunc('day', now() - ${`${hoursKeptDays} days`}::interval, 'UTC'))
                    as is_of_hours
-          from unnest(${deltas.map((d) => d.productId)}::bigint[], ${deltas.map((d) => d.minute)}::bigint[],
-                      ${deltas.map((d) => d.added)}::bigint[], ${deltas.map((d) => d.removed)}::bigint[])
+          from unnest(${arrayOf(deltas.map((d) => d.productId))}::bigint[],
+                      ${arrayOf(deltas.map((d) => d.minute))}::bigint[],
+                      ${arrayOf(deltas.map((d) => d.added))}::bigint[],
+                      ${arrayOf(deltas.map((d) => d.removed))}::bigint[])
             as delta(product_id, minute, added, removed)
         ), counted as (
           insert into metrics.rebuild_counts as m (product_id, like_count)

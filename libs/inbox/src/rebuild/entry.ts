@@ -1,12 +1,21 @@
 import { type LikeEvent, decode } from '@likewise/events'
 import type { InboxRecord } from '../judgement.ts'
-import type { WholeLetter } from '../letter.ts'
+import type { DeadLetter, WholeLetter } from '../letter.ts'
 import { readLetter } from '../queue.ts'
 
 /** A record of the log as a rebuild holds it until it is counted. */
 export type LogEntry = { readonly offset: bigint; readonly timeMs: number } & (
   { readonly kind: 'event'; readonly event: LikeEvent } | { readonly kind: 'foreign' | 'unreadable' }
 )
+
+/** What of a dead letter decides whether its event is counted. Its record may be a megabyte, and is not kept. */
+export interface Verdict extends Pick<
+  DeadLetter,
+  'id' | 'partition' | 'offset' | 'eventId' | 'blocksKey' | 'resolvedAt' | 'resolution'
+> {
+  /** As a redrive or a discard reads it that was forced; null where it waits, or cannot be read. */
+  readonly event: LikeEvent | null
+}
 
 /** Consecutive entries of one partition. */
 export interface LogPiece {
@@ -34,7 +43,7 @@ export function entryOf(record: InboxRecord): LogEntry {
  */
 export function countable(
   pieces: readonly LogPiece[],
-  letters: readonly WholeLetter[],
+  letters: readonly Verdict[],
 ): { events: LikeEvent[]; unreadable: number } {
   const discards = discardsOf(letters)
   const places = new Map(letters.map((letter) => [placeOf(letter.partition, letter.offset), letter]))
@@ -55,17 +64,28 @@ export function countable(
 }
 
 /** The events of letters that were redriven, wherever they lie; in the order given. Pure. */
-export function countableLetters(
-  redriven: readonly WholeLetter[],
-  discarded: readonly WholeLetter[],
-): LikeEvent[] {
+export function countableLetters(redriven: readonly Verdict[], discarded: readonly Verdict[]): LikeEvent[] {
   const discards = discardsOf(discarded)
   return redriven.flatMap((letter) => redrivenOf(letter, discards))
 }
 
 const placeOf = (partition: number, offset: bigint): string => `${String(partition)}@${String(offset)}`
 
-/** As a redrive or a discard reads it that was forced. */
+/** Pure. */
+export function verdictOf(letter: WholeLetter): Verdict {
+  const { id, partition, offset, eventId, blocksKey, resolvedAt, resolution } = letter
+  return {
+    id,
+    partition,
+    offset,
+    eventId,
+    blocksKey,
+    resolvedAt,
+    resolution,
+    event: resolution && eventOf(letter),
+  }
+}
+
 function eventOf(letter: WholeLetter): LikeEvent | null {
   const read = readLetter(letter, {
     horizon: { dedupHorizonMs: Infinity, futureMaxMs: Infinity },
@@ -76,21 +96,20 @@ function eventOf(letter: WholeLetter): LikeEvent | null {
 }
 
 /** One that cannot be read gave up no event: a mended copy with the same id may come. */
-function discardsOf(letters: readonly WholeLetter[]): Map<string, WholeLetter[]> {
-  const discards = new Map<string, WholeLetter[]>()
+function discardsOf(letters: readonly Verdict[]): Map<string, Verdict[]> {
+  const discards = new Map<string, Verdict[]>()
   for (const letter of letters) {
-    if (letter.resolution !== 'discarded') continue
-    const id = eventOf(letter)?.id
-    if (id !== undefined) discards.set(id, [...(discards.get(id) ?? []), letter])
+    if (letter.resolution !== 'discarded' || letter.event === null) continue
+    const { id } = letter.event
+    discards.set(id, [...(discards.get(id) ?? []), letter])
   }
   return discards
 }
 
-function redrivenOf(letter: WholeLetter, discards: ReadonlyMap<string, readonly WholeLetter[]>): LikeEvent[] {
-  if (letter.resolution !== 'redriven') return []
-  const event = eventOf(letter)
-  if (event === null) return []
-  const resolvedMs = (one: WholeLetter) => one.resolvedAt?.getTime() ?? Infinity
+function redrivenOf(letter: Verdict, discards: ReadonlyMap<string, readonly Verdict[]>): LikeEvent[] {
+  const { event } = letter
+  if (letter.resolution !== 'redriven' || event === null) return []
+  const resolvedMs = (one: Verdict) => one.resolvedAt?.getTime() ?? Infinity
   // Within one transaction letters are discarded first, and then what waited behind them is redriven.
   const given = discards.get(event.id) ?? []
   return given.some((one) => resolvedMs(one) <= resolvedMs(letter)) ? [] : [event]
@@ -100,7 +119,7 @@ function redrivenOf(letter: WholeLetter, discards: ReadonlyMap<string, readonly 
  * Whether a letter was given up before this copy of its event was handled. A letter that blocked its key: before everything
  * that comes after it in its partition and did not park. One that stood alone says nothing by its place; there the times do.
  */
-function isBefore(discarded: WholeLetter, partition: number, entry: LogEntry): boolean {
+function isBefore(discarded: Verdict, partition: number, entry: LogEntry): boolean {
   if (discarded.blocksKey && discarded.partition === partition) return discarded.offset < entry.offset
   return (discarded.resolvedAt?.getTime() ?? Infinity) < entry.timeMs
 }

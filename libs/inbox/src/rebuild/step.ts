@@ -1,10 +1,10 @@
-import { type Database, type Tx, sql } from '@likewise/database'
+import { type Database, type Tx, arrayOf, sql } from '@likewise/database'
 import type { LikeEvent } from '@likewise/events'
 import { Failure } from '@likewise/service'
 import { consumedOf } from '../consumed.ts'
-import { type LetterRow, type WholeLetter, letterColumns, letterOf, recordColumns } from '../letter.ts'
-import { type LogPiece, countable } from './entry.ts'
+import { type LogPiece, type Verdict, countable } from './entry.ts'
 import { type Rebuild, type ShadowModel, readRebuildOffsets, renewRebuild } from './rebuild.ts'
+import { readDiscarded, readVerdictsOf } from './verdicts.ts'
 
 export interface Step {
   readonly pieces: readonly LogPiece[]
@@ -81,8 +81,8 @@ export async function countEvents(
   const [counted] = await tx.query<{ known: string[] | null }>(sql`
     with given as materialized (
       select id, type, aggregate_id
-      from unnest(${about.map((e) => e.id)}::uuid[], ${about.map((e) => e.type)}::text[],
-                  ${about.map((e) => e.aggregateId)}::text[]) as e(id, type, aggregate_id)
+      from unnest(${arrayOf(about.map((e) => e.id))}::uuid[], ${arrayOf(about.map((e) => e.type))}::text[],
+                  ${arrayOf(about.map((e) => e.aggregateId))}::text[]) as e(id, type, aggregate_id)
     ), moved as (
       insert into metrics.rebuild_offsets as o (partition, base_offset, next_offset, last_event_id)
       select partition, 0, next_offset, last_event_id
@@ -110,37 +110,24 @@ async function readLettersOf(
   tx: Tx,
   { consumer, topic }: Rebuild,
   pieces: readonly LogPiece[],
-): Promise<WholeLetter[]> {
+): Promise<Verdict[]> {
   const ranges = pieces.flatMap(({ partition, entries }) => {
     const [first, last] = [entries[0], entries.at(-1)]
     return first && last ? [{ partition, first: first.offset, last: last.offset }] : []
   })
-  const rows = await tx.query<LetterRow>(sql`
-    select ${letterColumns}, case when resolved_at is not null then record_value end as value,
-           case when resolved_at is not null then record_headers else '{}' end as headers, record_time as "recordTime"
-    from metrics.dead_letters as d
-    join unnest(${ranges.map(({ partition }) => partition)}::int[], ${ranges.map(({ first }) => first)}::bigint[],
-                ${ranges.map(({ last }) => last)}::bigint[]) as piece(place, first_offset, last_offset)
-      on d.partition = piece.place and d.record_offset between piece.first_offset and piece.last_offset
-    where d.consumer = ${consumer} and d.topic = ${topic}`)
+  const letters = await readVerdictsOf(
+    tx,
+    sql`
+      select d.id from metrics.dead_letters as d
+      join unnest(${ranges.map(({ partition }) => partition)}::int[], ${ranges.map(({ first }) => first)}::bigint[],
+                  ${ranges.map(({ last }) => last)}::bigint[]) as piece(place, first_offset, last_offset)
+        on d.partition = piece.place and d.record_offset between piece.first_offset and piece.last_offset
+      where d.consumer = ${consumer} and d.topic = ${topic}`,
+  )
   const ids = pieces.flatMap(({ entries }) =>
     entries.flatMap((entry) => (entry.kind === 'event' ? [entry.event.id] : [])),
   )
-  const discarded = await readDiscarded(tx, { consumer, topic }, [...ids, ...rows.flatMap(({ eventId }) => eventId ?? [])]) // prettier-ignore
-  const letters = rows.map(letterOf)
+  const discarded = await readDiscarded(tx, { consumer, topic }, [...ids, ...letters.flatMap(({ eventId }) => eventId ?? [])]) // prettier-ignore
   const there = new Set(letters.map(({ id }) => id))
   return [...letters, ...discarded.filter(({ id }) => !there.has(id))]
-}
-
-export async function readDiscarded(
-  tx: Tx,
-  { consumer, topic }: Pick<Rebuild, 'consumer' | 'topic'>,
-  ids: readonly string[],
-): Promise<WholeLetter[]> {
-  if (ids.length === 0) return []
-  const rows = await tx.query<LetterRow>(sql`
-    select ${letterColumns}, ${recordColumns} from metrics.dead_letters
-    where resolution = 'discarded' and event_id = any (${ids}::uuid[])
-      and consumer = ${consumer} and topic = ${topic}`)
-  return rows.map(letterOf)
 }
