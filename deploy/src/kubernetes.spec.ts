@@ -69,7 +69,6 @@ describe('the manifests', () => {
       service: 'test',
       version: '0',
       ready: async () => ({}),
-      endpoints: [],
     })
     const answers = await Promise.all(facts.probes.map((path) => app.inject(path)))
     expect(answers.map(({ statusCode }) => statusCode)).toEqual([200, 200])

@@ -20,16 +20,16 @@ export const MigrateConfig = Type.Object({
   METRICS_DATABASE_DIRECT_URL: Type.Optional(
     postgresUrl('The same database without a pooler, for migrations; unset: METRICS_DATABASE_URL.'),
   ),
-})
-
-export const WaitConfig = Type.Object({
-  CATALOG_DATABASE_URL: Type.Optional(postgresUrl('Database of the producer side (schema catalog).')),
-  METRICS_DATABASE_URL: Type.Optional(postgresUrl('Database of the consumer side (schema metrics).')),
   LIKE_API_DATABASE_URL: user('likewise_api'),
   RELAY_DATABASE_URL: user('likewise_relay'),
   CONSUMER_DATABASE_URL: user('likewise_consumer'),
   METRICS_API_DATABASE_URL: user('likewise_reader'),
   OPERATOR_DATABASE_URL: user('likewise_operator'),
+})
+
+export const WaitConfig = Type.Object({
+  CATALOG_DATABASE_URL: Type.Optional(postgresUrl('Database of the producer side (schema catalog).')),
+  METRICS_DATABASE_URL: Type.Optional(postgresUrl('Database of the consumer side (schema metrics).')),
 })
 
 export const OutboxConfig = Type.Object({
