@@ -3,26 +3,28 @@ import { settingsMark } from './connection.ts'
 import type { Queryable } from './queryable.ts'
 import { raw, sql } from './sql.ts'
 
-const firstTable = { catalog: 'catalog.outbox_meta', metrics: 'metrics.product_metrics' }
+/** The newest table of each schema: where it is, everything before it is. */
+export const newestTable = { catalog: 'catalog.idempotency_keys', metrics: 'metrics.counted_through' }
 
 /**
- * Resolves when the database answers, runs statements under our settings, and holds the schema. For a start: a service
- * whose database is not there says so in one sentence, naming the variable that points at it, instead of coming up broken.
+ * Resolves when the database answers, runs statements under our settings, and holds the schema as this version needs it.
+ * For a start: a service whose database is not there, or of a release before, says so in one sentence, naming the variable
+ * that points at it, instead of coming up broken.
  */
 export async function requireSchema(
   db: Queryable,
-  { schema, variable }: { schema: keyof typeof firstTable; variable: string },
+  { schema, variable }: { schema: keyof typeof newestTable; variable: string },
 ): Promise<void> {
   try {
     // The table by its name: not every service may read it.
     const [found] = await db.query<{ mark: string | null }>(sql`
-      select current_setting(${settingsMark}, true) as mark, '${raw(firstTable[schema])}'::regclass::text`)
+      select current_setting(${settingsMark}, true) as mark, '${raw(newestTable[schema])}'::regclass::text`)
     if (found?.mark !== 'on')
       throw throughPooler(variable, 'the settings that were asked for at connect are not in force')
   } catch (error) {
     if (!(error instanceof Failure) || error.code === 'CONFIG_INVALID') throw error
     if (error.code !== 'DATABASE_NOT_MIGRATED') throw unusableDatabase(variable, error)
-    const sentence = `The database of ${variable} has no schema ${schema} yet. Run: npm run migrate`
+    const sentence = `The database of ${variable} does not have the schema ${schema} as this version needs it. Run: npm run migrate`
     throw new Failure(error.code, sentence, { cause: error })
   }
 }
