@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => test.drop())
 beforeEach(async () => {
   await emptied(test.db)
-  world = worldOf(test.db)
+  world = worldOf(test)
 })
 
 describe('a snapshot that somebody deletes', () => {

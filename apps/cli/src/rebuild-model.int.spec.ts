@@ -243,15 +243,15 @@ describe('the records of dead letters', () => {
 
   it('are read by a few megabytes at a time, however many lie where a step counts', async () => {
     const bytes = 900_000
-    const { db, mostBytes } = measured(test.db)
-    world = worldOf(db)
+    const { db, mostBytes } = measured(test.as('likewise_operator'))
+    world = worldOf({ ...test, as: (role) => (role === 'likewise_operator' ? db : test.as(role)) })
     world.send({ product: 1, change: broken })
     for (let i = 0; i < 6; i += 1) {
       const value = `{"userId":${String(i + 1)},"productId":1,"createdAt":"2026-11-22T09:14:05Z","note":"${'n'.repeat(bytes)}"}`
       world.send({ product: 1, change: { value: Buffer.from(value) } })
     }
     await world.handle()
-    await mendAll()
+    await mendAll(test.db)
     await world.redrive({ key: '1' })
     const rebuild = await world.begin()
     await world.step(rebuild)
