@@ -27,8 +27,8 @@ const ageMsMax = 5_000
  * the reader does in between: a batch that is given back, a seek or a new assignment is another question.
  *
  * It is asked only while more records wait than a fetch brings. A broker answers with the first record that comes: asked
- * ahead of a reader that keeps up, it would bring that one, and what comes next, while the reader is at work, would wait for
- * one turn more (200 likes/s: 85 ms from the log to the reader instead of 30, on a machine ten times too busy).
+ * ahead of a reader that keeps up, it would bring that one alone, and what comes after it, while the reader is at work,
+ * would wait for one turn more.
  *
  * Nor is it asked ahead of a reader that did something else than expected the last time: on the same connection its question
  * waits behind the one that was of no use.
