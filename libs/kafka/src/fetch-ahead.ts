@@ -11,6 +11,8 @@ export interface FetchAnswer {
     readonly topicName: string
     readonly partitions: readonly {
       readonly partition: number
+      /** The offset that the partition's next record will get. */
+      readonly highWatermark: string
       readonly messages: readonly { readonly offset: bigint | string }[]
     }[]
   }[]
@@ -24,8 +26,12 @@ const ageMsMax = 5_000
  * answer that is on its way only if it is the answer to exactly that question. So nothing can be skipped by it, whatever
  * the reader does in between: a batch that is given back, a seek or a new assignment is another question.
  *
- * Nothing is asked ahead of a reader that did something else than expected the last time: on the same connection its
- * question waits behind the one that was of no use.
+ * It is asked only while more records wait than a fetch brings. A broker answers with the first record that comes: asked
+ * ahead of a reader that keeps up, it would bring that one alone, and what comes after it, while the reader is at work,
+ * would wait for one turn more.
+ *
+ * Nor is it asked ahead of a reader that did something else than expected the last time: on the same connection its question
+ * waits behind the one that was of no use.
  */
 export function buildFetchAhead<Q extends FetchRequest, A extends FetchAnswer>(
   ask: (request: Q) => Promise<A>,
@@ -55,7 +61,7 @@ export function buildFetchAhead<Q extends FetchRequest, A extends FetchAnswer>(
     const next = nextOf(request, answer)
     expected = JSON.stringify(next)
     // Where nothing came, the reader asks at once.
-    if (isExpected && expected !== question) askAhead(expected, next)
+    if (isExpected && expected !== question && isBehind(next, answer)) askAhead(expected, next)
     return answer
   }
 }
@@ -72,4 +78,13 @@ function nextOf<Q extends FetchRequest>(request: Q, { responses }: FetchAnswer):
     return { ...one, partitions }
   })
   return { ...request, topics }
+}
+
+/** Whether records wait behind what a fetch brought. Pure. */
+function isBehind({ topics }: FetchRequest, { responses }: FetchAnswer): boolean {
+  return topics.some(({ topic, partitions }) => {
+    const answered = responses.find(({ topicName }) => topicName === topic)?.partitions ?? []
+    const ends = new Map(answered.map(({ partition, highWatermark }) => [partition, BigInt(highWatermark)]))
+    return partitions.some(({ partition, fetchOffset }) => (ends.get(partition) ?? 0n) > BigInt(fetchOffset))
+  })
 }

@@ -307,27 +307,32 @@ describe('the telemetry of a member', () => {
 })
 
 describe('a client that fetches ahead', () => {
-  /** Handles 0, 1 and 2 one by one, and holds 3 until 4 has come as well. @returns what was handled, and what to do with 3. */
+  /** Handles 0, 1 and 2 one by one, and holds 3, behind which 4 waits, until that has come. @returns what was handled. */
   async function withTheNextAtHand(outcome: (batch: IncomingBatch) => bigint | undefined) {
     const got: number[] = []
-    let release: (() => void) | undefined
+    const held = new Map<number, () => void>()
     const onBatch = async (batch: IncomingBatch) => {
-      const isHeld = release === undefined && valuesOf(batch).includes(3)
-      if (isHeld) await new Promise<void>((resolve) => (release = resolve))
+      const [first = NaN] = valuesOf(batch)
+      const isHeld = [2, 3].includes(first) && !held.has(first)
+      if (isHeld) await new Promise<void>((resolve) => held.set(first, resolve))
       got.push(...valuesOf(batch))
-      return isHeld ? outcome(batch) : undefined
+      return isHeld && first === 3 ? outcome(batch) : undefined
     }
     join(onBatch, { brokers: [link.address], watchdogMs: 60_000 })
-    for (const i of numbers(3)) {
+    for (const i of numbers(2)) {
       await send(numbered(i, 1, 0))
       await until(`${String(i)} was handled`, () => got.length > i)
     }
-    await send(numbered(3, 1, 0))
-    await until('3 is in hand', () => release)
-    const [before, size] = [link.answered(), 100_000]
-    await send([{ value: '4', key: 'k'.repeat(size), partition: 0 }])
-    await until('4 has come', () => link.answered() - before > size)
-    return { got, release: () => release?.() }
+    await send(numbered(2, 1, 0))
+    await until('2 is in hand', () => held.has(2))
+    // One fetch brings one of them: 512 KiB of a partition.
+    const size = 400_000
+    for (const value of ['3', '4']) await send([{ value, key: 'k'.repeat(size), partition: 0 }])
+    const before = link.answered()
+    held.get(2)?.()
+    await until('3 is in hand', () => held.has(3))
+    await until('4 has come', () => link.answered() - before > 2 * size)
+    return { got, release: () => held.get(3)?.() }
   }
 
   it('has the next records at hand when a batch is handled', async () => {
