@@ -50,6 +50,7 @@ export async function compareAll(
 ): Promise<Compared> {
   const known = await readKnown(moment, sides)
   const about = await countAbout(moment)
+  tell(0, Math.max(about, 0)) // both sides are sorted before the first one comes
   const found = { products: 0, likes: 0, suspects: [] as Suspect[], suspectsTotal: 0 }
   for await (const page of streamSums(moment, sides)) {
     for (const sums of page) {

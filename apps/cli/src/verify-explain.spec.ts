@@ -119,6 +119,26 @@ function worldOf(
   return { facts, wanted }
 }
 
+const hourMs = 3_600_000
+
+/** As a roll-up leaves them that was interrupted: every other hour in one. */
+function rolledUp(buckets: readonly Bucket[]): Bucket[] {
+  const hours = new Map<number, Bucket>()
+  const minutes: Bucket[] = []
+  for (const bucket of buckets) {
+    const startMs = Math.floor(bucket.start.getTime() / hourMs) * hourMs
+    const hour = hours.get(startMs) ?? { ...bucketOf(startMs, 0, 0), resolution: 'hour' as const }
+    if ((startMs / hourMs) % 2 === 0) minutes.push(bucket)
+    else
+      hours.set(startMs, {
+        ...hour,
+        added: hour.added + bucket.added,
+        removed: hour.removed + bucket.removed,
+      })
+  }
+  return [...minutes, ...hours.values()]
+}
+
 const bucketOf = (startMs: number, added: number, removed: number): Bucket => ({
   ...{ productId: BigInt(product), start: new Date(startMs), resolution: 'minute' },
   ...{ added: BigInt(added), removed: BigInt(removed) },
@@ -129,19 +149,25 @@ function mended(facts: Facts): Facts {
   const mending = mendingOf(facts)
   if (mending === 'not covered') throw new Error('not covered')
   if (mending === null) return facts
-  const set = new Map(facts.buckets.map((bucket) => [bucket.start.getTime(), bucket]))
-  for (const bucket of mending.buckets) set.set(bucket.start.getTime(), bucket)
+  const lengthsMs = { minute: 60_000, hour: hourMs, day: 24 * hourMs }
+  const isSet = ({ start }: Bucket) =>
+    mending.buckets.some((to) => {
+      const ms = start.getTime() - to.start.getTime()
+      return ms >= 0 && ms < lengthsMs[to.resolution]
+    })
+  const buckets = [...facts.buckets.filter((bucket) => !isSet(bucket)), ...mending.buckets]
   const remembered = new Map(facts.remembered)
   for (const { id } of mending.remember)
     remembered.set(id, { id, key: String(product), eventType: 'x', handledAt: 'repair', discarded: false })
-  return { ...facts, likeCount: Number(mending.likeCount), buckets: [...set.values()], remembered }
+  return { ...facts, likeCount: Number(mending.likeCount), buckets, remembered }
 }
 
 describe('the explanation of a product', () => {
   it('names what became of each event, however many things are wrong at once, and adds up', () => {
     fc.assert(
-      fc.property(histories, fc.constantFrom(0, 0, 5, -3), (history, changedBy) => {
-        const { facts, wanted } = worldOf(history, { changedBy })
+      fc.property(histories, fc.constantFrom(0, 0, 5, -3), fc.boolean(), (history, changedBy, isRolledUp) => {
+        const { facts: own, wanted } = worldOf(history, { changedBy })
+        const facts = isRolledUp ? { ...own, buckets: rolledUp(own.buckets) } : own
         const { findings, likes, likeCount } = explain(facts)
         expect(findings.reduce((sum, { off }) => sum + off, 0)).toBe(likeCount - likes)
         const told = new Map<string, number>()
@@ -173,8 +199,9 @@ describe('the explanation of a product', () => {
 describe('a repair', () => {
   it('leaves a count that is right but for what waits, and nothing for a second one to do', () => {
     fc.assert(
-      fc.property(histories, fc.constantFrom(0, 0, 5, -3), (history, changedBy) => {
-        const { facts } = worldOf(history, { changedBy })
+      fc.property(histories, fc.constantFrom(0, 0, 5, -3), fc.boolean(), (history, changedBy, isRolledUp) => {
+        const { facts: own } = worldOf(history, { changedBy })
+        const facts = isRolledUp ? { ...own, buckets: rolledUp(own.buckets) } : own
         const after = mended(facts)
         const { findings, likes, likeCount } = explain(after)
         const left = findings.filter(({ kind }) => kind !== 'parked' && kind !== 'dead_letter')

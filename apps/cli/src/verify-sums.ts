@@ -54,6 +54,8 @@ export async function* streamSums(
   { consumer, topic }: Pick<Sides, 'consumer' | 'topic'>,
 ): AsyncGenerator<Sums[]> {
   const since = firstIdOf(ledger.coveredFrom)
+  // Millions of products are grouped and sorted on both sides; with PostgreSQL's 4 MB, by way of the disk.
+  for (const side of [committed, handled]) await side.execute(sql`set local work_mem = '64MB'`)
   const written = streamRows<Side>(
     committed,
     sql`

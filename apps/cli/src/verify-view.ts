@@ -61,7 +61,8 @@ function namesOf({ of, count }: Told): string {
 }
 
 function repairedText(repaired: readonly Repaired[], found: readonly Explained[]): string[] {
-  if (repaired.length === 0) return ['Events that are missing for good, and all else but what is parked: likewise verify --repair'] // prettier-ignore
+  if (repaired.length === 0)
+    return ['likewise verify --repair puts right all but what is parked or a dead letter.']
   const waiting = new Set(found.flatMap(({ productId, findings }) => (findings.some(({ kind }) => kind === 'parked' || kind === 'dead_letter') ? productId : []))) // prettier-ignore
   return [
     'Repaired:',
