@@ -38,7 +38,7 @@ describe("other people's images", () => {
         ...`${read('Dockerfile')}\n${read('deploy/debezium/Dockerfile')}`.matchAll(
           /^ARG (\w+_IMAGE)=(\S+)$/gm,
         ),
-      ].map(([, name, image]) => [name, image]),
+      ].map(([, name, image]) => [String(name), image]),
     )
     const handed = Object.values(services).flatMap(({ build }) =>
       Object.entries(build?.args ?? {}).filter(([name]) => name.endsWith('_IMAGE')),

@@ -21,6 +21,7 @@ import { addWalCommands } from './outbox-wal.ts'
 import type { Output } from './progress.ts'
 import { addRebuildCommand } from './rebuild.ts'
 import { addReplayCommand } from './replay.ts'
+import { addSizeCommand } from './size.ts'
 import { addSnapshotCommands } from './snapshot.ts'
 import { readStatus } from './status.ts'
 import { showStatus } from './status-view.ts'
@@ -67,6 +68,7 @@ const tools = { kafkaOptions, output: terminalOutput() }
 addRebuildCommand(program, tools)
 addReplayCommand(program, tools)
 addSnapshotCommands(program, say)
+addSizeCommand(program, say)
 
 loadDotenv(checkout)
 // All or nothing: half of one system and half of another is never meant.
