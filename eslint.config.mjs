@@ -133,7 +133,7 @@ export default tseslint.config(
       'libs/inbox/src/judgement.ts',
       'libs/metrics/src/{deltas,resolution}.ts',
       'libs/service/src/backoff.ts',
-      'apps/cli/src/status-view.ts',
+      'apps/cli/src/{status-view,sizing,sizing-view}.ts',
       'apps/like-api/src/{write-queue,carry-out}.ts',
       'e2e/src/checker/**/*.ts',
       'e2e/src/simulation/**/*.ts',

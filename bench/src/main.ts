@@ -7,6 +7,7 @@ import { benchConsumer } from './consumer-bench.ts'
 import { benchEndToEnd } from './e2e-bench.ts'
 import { readCommit, readMachine } from './machine.ts'
 import { benchRelay } from './relay-bench.ts'
+import { benchStorage } from './storage-bench.ts'
 import { type Part, type Report, conditionsOf, tableOf } from './report.ts'
 
 // In this order, because each leaves more behind than the next one minds: likes on the topic, then a full topic.
@@ -15,6 +16,7 @@ const benches: readonly [Area, (bed: Bed, options: Arguments) => Promise<Part[]>
   ['consumer', benchConsumer],
   ['relay', benchRelay],
   ['api', (bed, { repeats }) => benchApi(bed, repeats)],
+  ['storage', benchStorage],
 ]
 
 const tell = (line: string): void => {

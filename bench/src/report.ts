@@ -12,8 +12,8 @@ export interface Part {
   readonly repeats: readonly number[]
 }
 
-/** `%` is of one core. */
-export type Unit = '1/s' | 'ms' | 'MB' | 's' | '%'
+/** `%` is of one core, `B` are bytes on disk for one of what the part is named after. */
+export type Unit = '1/s' | 'ms' | 'MB' | 's' | '%' | 'B'
 
 export interface Machine {
   readonly cpu: string

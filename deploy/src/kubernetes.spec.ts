@@ -274,6 +274,13 @@ describe('a manifest is refused', () => {
       'ScaledObject metrics-consumer: its group is not metrics-consumer.',
     ],
     [
+      'that lands in another namespace than the rest',
+      (all) => {
+        for (const { kind, metadata } of all) if (kind !== 'ScaledObject') metadata.namespace = 'likewise'
+      },
+      'ScaledObject metrics-consumer: its namespace is not said.',
+    ],
+    [
       'where the lag is asked of other brokers',
       (all) => (find(all, 'ConfigMap kafka').data!['KAFKA_BROKERS'] = 'elsewhere:9092'),
       'ScaledObject metrics-consumer: it asks other brokers than the consumers.',

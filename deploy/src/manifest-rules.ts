@@ -14,6 +14,7 @@ export function faultsOf(resources: readonly Resource[], facts: Facts): string[]
     ]),
     ...targetFaults(resources, workloads),
     ...scaledObjectFaults(resources, facts),
+    ...namespaceFaults(resources),
     ...resources
       .filter(({ kind }) => kind === 'Secret')
       .map(({ metadata }) => `Secret ${metadata.name}: secrets are referred to, never written here.`),
@@ -21,6 +22,19 @@ export function faultsOf(resources: readonly Resource[], facts: Facts): string[]
       ? []
       : ['No NetworkPolicy denies what none allows.']),
   ]
+}
+
+/** Built ones have it: what has none lands wherever whoever applies it happens to be. */
+function namespaceFaults(resources: readonly Resource[]): string[] {
+  const placed = resources.filter(({ kind }) => kind !== 'Namespace')
+  const namespaces = new Set(placed.map(({ metadata }) => metadata.namespace))
+  if (namespaces.size <= 1) return []
+  return placed
+    .filter(({ metadata }) => metadata.namespace !== placed[0]?.metadata.namespace)
+    .map(
+      ({ kind, metadata }) =>
+        `${kind} ${metadata.name}: its namespace is ${metadata.namespace ?? 'not said'}.`,
+    )
 }
 
 function workloadOf(resource: Resource): Workload[] {

@@ -22,6 +22,7 @@ import { addWalCommands } from './outbox-wal.ts'
 import type { Output } from './progress.ts'
 import { addRebuildCommand } from './rebuild.ts'
 import { addReplayCommand } from './replay.ts'
+import { addSizeCommand } from './size.ts'
 import { addSnapshotCommands } from './snapshot.ts'
 import { readStatus } from './status.ts'
 import { showStatus } from './status-view.ts'
@@ -74,6 +75,7 @@ addSnapshotCommands(program, say)
 addVerifyCommand(program, tools)
 addTraceCommand(program, tools)
 addDoctorCommand(program, tools)
+addSizeCommand(program, say)
 
 loadDotenv(checkout)
 // All or nothing: half of one system and half of another is never meant.

@@ -1,0 +1,34 @@
+import type { BenchReport } from './bench-report.ts'
+
+/**
+ * What `likewise size` reckons with unless it is given a file: README, "Figures" (rates and memory, medians of a quiet day), and
+ * `npm run bench -- storage` (bytes, which no load changes). One virtual machine with everything on it: a service alone on its
+ * cores does more. Renew it with README's table.
+ */
+export const shippedFigures: BenchReport = {
+  machine: {
+    cpu: 'AMD EPYC',
+    cores: 2,
+    memoryMb: 24_106,
+    node: '20.20.2',
+    postgres: '18.4',
+    kafka: '4.3.1',
+  },
+  date: '2026-11-28T01:21:03.244Z',
+  commit: '715841c',
+  parts: [
+    { name: 'api.likes', value: 4_240 },
+    { name: 'api.rss', value: 128 },
+    { name: 'relay.drain', value: 37_900 },
+    { name: 'relay.rss', value: 145 },
+    { name: 'consumer.drain', value: 28_500 },
+    { name: 'consumer.hotKey', value: 21_300 },
+    { name: 'consumer.rss', value: 151 },
+    { name: 'storage.like', value: 94.9 },
+    { name: 'storage.outboxEvent', value: 403 },
+    { name: 'storage.handledEvent', value: 172 },
+    { name: 'storage.record', value: 297 },
+    { name: 'storage.bucket', value: 262 },
+    { name: 'storage.product', value: 221 },
+  ],
+}
