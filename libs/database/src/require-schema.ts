@@ -16,9 +16,9 @@ export async function requireSchema(
   { schema, variable }: { schema: keyof typeof newestTable; variable: string },
 ): Promise<void> {
   try {
-    // The table by its name: not every service may read it.
+    // By its name: not every service may read it.
     const [found] = await db.query<{ mark: string | null }>(sql`
-      select current_setting(${settingsMark}, true) as mark, '${raw(newestTable[schema])}'::regclass::text`)
+      select current_setting(${settingsMark}, true) as mark, '${raw(newestTable[schema])}'::regclass::text as newest`)
     if (found?.mark !== 'on')
       throw throughPooler(variable, 'the settings that were asked for at connect are not in force')
   } catch (error) {
