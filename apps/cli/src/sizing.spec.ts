@@ -1,11 +1,11 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import { Command } from 'commander'
 import fc from 'fast-check'
 import { addSizeCommand } from './size.ts'
-import { type Demand, type Figures, type Sizing, sizeOf } from './sizing.ts'
+import { type Demand, type Figures, type Sizing, pools, sizeOf } from './sizing.ts'
 
 const figures: Figures = {
   'api.likes': 4_000,
@@ -53,6 +53,18 @@ describe('the model of sizes', () => {
     expect(sized({ likesPerSecond: 100, connectionsMax: 73 }).warnings).toEqual([
       '74 connections are needed and max_connections is 73: raise it, make pools smaller, or put a pooler in between.',
     ])
+  })
+
+  it('has the pools that the services have', () => {
+    const readme = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8')
+    const poolOf = (service: string) =>
+      Number(new RegExp(`\\| \`${service}_POOL_SIZE\` \\| \`(\\d+)\``).exec(readme)?.[1])
+    expect(pools).toEqual({
+      likeApi: poolOf('LIKE_API'),
+      outboxRelay: poolOf('RELAY') + 1,
+      metricsConsumer: poolOf('CONSUMER'),
+      metricsApi: poolOf('METRICS_API'),
+    })
   })
 
   it('knows how long each thing is kept', () => {

@@ -1,3 +1,5 @@
+import { catalogEventsPartitions, topicPlans } from '@likewise/events'
+
 /** What somebody expects. Rates are of likes and unlikes together: each that changes something is one event. */
 export interface Demand {
   /** On average over a day: it decides what is kept. */
@@ -60,9 +62,8 @@ export interface Sizing {
 export type DiskName =
   'outbox' | 'handled' | 'buckets' | 'products' | 'topic' | 'likesPerYear' | 'daysPerYear'
 
-/** As in libs/events and prisma/migrations: they are no settings. */
-const shards = 12
-const topicDays = 14
+const shards = catalogEventsPartitions
+const topicDays = Math.max(...topicPlans.map(({ retentionMs }) => retentionMs)) / 86_400_000
 /** The last id of a day goes when it is 31 days old. */
 const handledDays = 32
 /** Kafka takes a segment away as a whole: it has to be full (1 GiB) or a week old before its age counts. */
@@ -72,7 +73,7 @@ const minutesKept = 48 * 60
 const hoursKept = 90 * 24
 
 /** Defaults of …_POOL_SIZE; a relay has one more for its lease. */
-const pools = { likeApi: 10, outboxRelay: 4 + 1, metricsConsumer: 5, metricsApi: 5 }
+export const pools = { likeApi: 10, outboxRelay: 4 + 1, metricsConsumer: 5, metricsApi: 5 }
 /** The commands of likewise, a migration, and what PostgreSQL keeps for its superuser. */
 const spareConnections = 4 + 2 + 3
 /** A process is planned for half of what was measured: then a backlog shrinks while likes come in as before. */
