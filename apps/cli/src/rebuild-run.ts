@@ -55,10 +55,14 @@ export interface Finished {
  */
 export async function runRebuild(running: Running, actor: string | null): Promise<Finished | 'stopped'> {
   const { db, kafka, rebuild, model, stopping, progress } = running
-  const offsets = await readRebuildOffsets(db)
-  const begun = await readRebuild(db)
+  const begun = await patiently(running, async () => ({
+    offsets: await readRebuildOffsets(db),
+    state: await readRebuild(db),
+  }))
+  if (begun === 'stopped') return begun
+  const { offsets } = begun
   const source = openSource(kafka, rebuild, offsets)
-  const since = begun?.lettersSince ?? new Date(0)
+  const since = begun.state?.lettersSince ?? new Date(0)
   const counting = { ...running, source, since, bases: sumOf(offsets.map(({ baseOffset }) => baseOffset)) }
   const lease = keepLease(running)
   try {
@@ -161,8 +165,8 @@ function tell({ source, bases, progress }: Counting, marks: readonly LiveMark[],
 const isOver = (signal: AbortSignal): boolean => signal.aborted
 
 /** Waits an outage out, and says so once. */
-async function patiently<T>(
-  { stopping, progress, say }: Running,
+export async function patiently<T>(
+  { stopping, progress, say }: Pick<Running, 'stopping' | 'progress' | 'say'>,
   work: () => Promise<T>,
 ): Promise<T | 'stopped'> {
   for (let attempt = 1; ; attempt += 1) {

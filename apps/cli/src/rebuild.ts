@@ -22,7 +22,7 @@ import { type Say, connect } from './catalog.ts'
 import { RebuildConfig } from './config.ts'
 import { plainJson } from './dead-letters-view.ts'
 import { type Output, showProgress } from './progress.ts'
-import { type Finished, runRebuild } from './rebuild-run.ts'
+import { type Finished, patiently, runRebuild } from './rebuild-run.ts'
 import { requireHeld } from './rebuild-source.ts'
 import { baseText, countedText, differencesText } from './rebuild-view.ts'
 
@@ -123,9 +123,15 @@ async function rebuild(
 async function build(context: Context, sayJson: Say): Promise<void> {
   const { db, kafka, output, options, stopping, model, progress } = context
   const { say } = output
-  const taken = (await goOn(context)) ?? (await begin(context))
-  const running = { db, kafka, rebuild: taken.rebuild, model, progress, stopping, say }
-  const finished = await runRebuild(running, options.switch ? options.by : null)
+  // A database that is not there at the start is told; from then on an outage is waited out. A beginning whose answer was
+  // lost is gone on with.
+  await readRebuild(db)
+  const waiting = { stopping, progress, say }
+  const taken = await patiently(waiting, async () => (await goOn(context)) ?? (await begin(context)))
+  const finished =
+    taken === 'stopped'
+      ? taken
+      : await runRebuild({ ...waiting, db, kafka, rebuild: taken.rebuild, model }, options.switch ? options.by : null) // prettier-ignore
   if (finished === 'stopped') {
     say(
       'Stopped; the live model is as it was. likewise rebuild goes on, likewise rebuild --drop gives it up.',

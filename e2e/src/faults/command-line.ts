@@ -15,8 +15,8 @@ export async function likewiseOf(
   const { NODE_OPTIONS: _n, ...inherited } = process.env
   const main = join(root, 'apps', 'cli', 'dist', 'main.js')
   return new Promise((resolve) => {
-    execFile(process.execPath, [main, ...args], { env: { ...inherited, ...settings } }, (_, stdout) =>
-      resolve(stdout),
+    execFile(process.execPath, [main, ...args], { env: { ...inherited, ...settings } }, (_, stdout, stderr) =>
+      resolve(stdout + stderr),
     )
   })
 }
