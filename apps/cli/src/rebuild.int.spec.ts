@@ -161,9 +161,9 @@ describe('likewise rebuild', () => {
     await send(3_000)
     consume()
     await until('it is in the middle of it', () => handledAll(1_000))
-    await test.db.execute(
-      sql`update metrics.product_metrics set like_count = like_count + 7 where product_id = 3`,
-    )
+    await test.db.execute(sql`
+      update metrics.product_metrics set like_count = like_count + 7
+      where product_id = (select min(product_id) from metrics.product_metrics)`)
     const over = new AbortController()
     let flowed = 0
     const flow = async () => {
