@@ -26,8 +26,6 @@ const nearRecords = 2_000
 /** So long the live model may stand still for it; then it goes on, and it is tried again. */
 const stillMs = 3_000
 const askEveryMs = 5_000
-/** Marks only move on, so what lay before them a moment ago still does; the live model is looked at as often as this. */
-const marksForMs = 250
 const backoff = { baseMs: 100, capMs: 5_000, random: Math.random }
 
 export interface Running {
@@ -105,22 +103,17 @@ const requireSame = ({ rebuild, since, source }: Counting, marks: readonly LiveM
 /** Counts until the live model is near. @returns its marks. */
 async function follow(counting: Counting, lease: Lease): Promise<readonly LiveMark[] | 'stopped'> {
   const { source, stopping, rebuild, db } = counting
-  let [marks, readMs]: [readonly LiveMark[], number] = [[], -Infinity]
   for (let askedMs = performance.now(); ;) {
     if (isOver(stopping)) return 'stopped'
     source.check()
     lease.check()
-    if (performance.now() - readMs > marksForMs) {
-      const read = await patiently(counting, () => readMarks(db, rebuild.consumer, rebuild.topic))
-      if (read === 'stopped') return 'stopped'
-      requireSame(counting, read)
-      ;[marks, readMs] = [read, performance.now()]
-    }
+    const marks = await patiently(counting, () => readMarks(db, rebuild.consumer, rebuild.topic))
+    if (marks === 'stopped') return 'stopped'
+    requireSame(counting, marks)
     tell(counting, marks)
     const lag = sumOf(marks.map((mark) => mark.nextOffset - source.ahead.nextOf(mark.partition)))
     if (lag <= BigInt(nearRecords) && isAtHand(source, marks)) return marks
     if (await countSome(counting, marks)) continue
-    readMs = -Infinity
     await source.ahead.changed(500)
     if (performance.now() - askedMs < askEveryMs) continue
     askedMs = performance.now()

@@ -62,9 +62,9 @@ describe('likewise rebuild', () => {
     await bed.send(3_000)
     bed.consume()
     await bed.until('it is in the middle of it', () => bed.handledAll(1_000))
-    await bed.db.execute(
-      sql`update metrics.product_metrics set like_count = like_count + 7 where product_id = 3`,
-    )
+    await bed.db.execute(sql`
+      update metrics.product_metrics set like_count = like_count + 7
+      where product_id = (select min(product_id) from metrics.product_metrics)`)
     const over = new AbortController()
     let flowed = 0
     const flow = async () => {
