@@ -31,16 +31,16 @@ export async function benchStorage(bed: Bed): Promise<Part[]> {
   const sent = (await countRecords(bed)) - recordsBefore
   await handleAll(bed)
   const after = await logBytes(bed)
-  const parts = [
-    ['storage.like', await bytesPerRow(bed.catalog, 'catalog.likes')],
-    ['storage.outboxEvent', await bytesPerRow(bed.catalog, 'catalog.outbox_events')],
-    ['storage.handledEvent', await bytesPerRow(bed.metrics, 'metrics.event_handled')],
-    ['storage.bucket', await bytesPerRow(bed.metrics, 'metrics.product_like_windows')],
-    ['storage.product', await bytesPerRow(bed.metrics, 'metrics.product_metrics')],
-    ...(before === undefined || after === undefined ? [] : [['storage.record', (after - before) / sent]]),
-  ] as const
+  const bytes = {
+    'storage.like': await bytesPerRow(bed.catalog, 'catalog.likes'),
+    'storage.outboxEvent': await bytesPerRow(bed.catalog, 'catalog.outbox_events'),
+    'storage.handledEvent': await bytesPerRow(bed.metrics, 'metrics.event_handled'),
+    'storage.bucket': await bytesPerRow(bed.metrics, 'metrics.product_like_windows'),
+    'storage.product': await bytesPerRow(bed.metrics, 'metrics.product_metrics'),
+    ...(before !== undefined && after !== undefined && { 'storage.record': (after - before) / sent }),
+  }
   await emptyOutbox(bed.catalog)
-  return parts.map(([name, bytes]) => partOf(String(name), 'B', [Number(bytes)]))
+  return Object.entries(bytes).map(([name, value]) => partOf(name, 'B', [value]))
 }
 
 /** In the order of no key, as users come: an index that is filled in order would be a third smaller. */
