@@ -7,6 +7,8 @@ export interface Answer {
   liked: boolean
   /** Absent when there was no answer. */
   status?: number
+  /** Nobody listens there: the request was not even sent. */
+  unsent?: boolean
   changed?: boolean
 }
 
@@ -40,10 +42,16 @@ async function answerOf(asked: Answer, ask: () => Promise<Answered>): Promise<An
   try {
     const { data, response } = await ask()
     return { ...asked, status: response.status, ...(data ? { changed: data.changed } : {}) }
-  } catch {
-    return asked // the connection broke: the client does not know
+  } catch (error) {
+    return isUnsent(error) ? { ...asked, unsent: true } : asked // the connection broke: the client does not know
   }
 }
+
+const isUnsent = (error: unknown): boolean =>
+  error instanceof Error &&
+  error.cause instanceof Error &&
+  'code' in error.cause &&
+  error.cause.code === 'ECONNREFUSED'
 
 /** Runs `count` jobs, at most `atOnce` at a time, in order of their number. */
 export async function spread(

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, type Socket, connect, createServer } from 'node:net'
 import { pause } from '@likewise/service'
+import { type Toxic, delayOf, endingOf, slicesOf } from './toxic.ts'
 
 /** Seen from the client: `up` are its requests, `down` the server's answers. */
 type Direction = 'up' | 'down'
@@ -19,6 +20,8 @@ export interface Link {
   delay(ms: number): void
   /** Resets the connection that sends the nth byte from now on, in the middle of what it was sending. */
   resetAfter(bytes: number): Promise<void>
+  /** Does this to all connections, also those that come, until it is told something else; null: nothing any more. */
+  poison(toxic: Toxic | null): void
   /** Cuts all connections and takes no new ones. */
   stop(): Promise<void>
 }
@@ -31,6 +34,7 @@ export async function openLink(target: string): Promise<Link> {
   const [host = '', port = ''] = target.split(':')
   const sockets = new Set<Socket>()
   const gates = { up: openGate(), down: openGate() }
+  const poisoning = buildPoisoning(sockets)
   let delayMs = 0
   let kept = 0
   let reset: { left: number; done: () => void } | undefined
@@ -55,7 +59,7 @@ export async function openLink(target: string): Promise<Link> {
         if (dueMs > performance.now()) await pause(dueMs - performance.now())
         await gates[direction].opened()
         const passed = change(bytes)
-        if (!to.destroyed) to.write(passed)
+        await poisoning.pass(passed, { from, to })
         if (passed.length < bytes.length) from.resetAndDestroy()
       })
     })
@@ -75,6 +79,7 @@ export async function openLink(target: string): Promise<Link> {
     const upstream = connect(Number(port), host)
     keep(client, () => upstream)
     keep(upstream, () => client)
+    poisoning.meet(client)
     pipe('up', { from: client, to: upstream }, upToReset)
     pipe('down', { from: upstream, to: client }, (bytes) => readdressed(bytes, { host, from: Number(port), to: own })) // prettier-ignore
   })
@@ -91,6 +96,7 @@ export async function openLink(target: string): Promise<Link> {
       for (const gate of Object.values(gates)) gate.open()
     },
     delay: (ms) => void (delayMs = ms),
+    poison: (toxic) => poisoning.set(toxic),
     resetAfter: (bytes) => new Promise((done) => (reset = { left: bytes, done })),
     async stop() {
       for (const socket of sockets) socket.destroy()
@@ -102,6 +108,51 @@ export async function openLink(target: string): Promise<Link> {
 interface Ends {
   from: Socket
   to: Socket
+}
+
+/** The toxic of a link, and what it does to the connections there are and those that come. */
+function buildPoisoning(sockets: ReadonlySet<Socket>) {
+  let toxic: Toxic | null = null
+  let passed = new WeakMap<Socket, number>()
+
+  function meet(socket: Socket): void {
+    const ending = endingOf(toxic)
+    const of = toxic
+    if (ending === null) return
+    const timer = setTimeout(() => {
+      if (toxic === of) end(socket, ending.by)
+    }, ending.afterMs)
+    socket.once('close', () => {
+      clearTimeout(timer)
+    })
+  }
+  return {
+    meet,
+    set(next: Toxic | null): void {
+      // What was swallowed is missing from the stream: nothing that comes after it may arrive.
+      if (toxic?.kind === 'timeout') for (const socket of sockets) end(socket, 'close')
+      toxic = next
+      passed = new WeakMap()
+      for (const socket of sockets) meet(socket)
+    },
+    async pass(bytes: Buffer, { from, to }: Ends): Promise<void> {
+      const delayMs = delayOf(toxic, bytes.length, Math.random())
+      if (delayMs > 0) await pause(delayMs)
+      for (const slice of slicesOf(toxic, bytes)) {
+        if (toxic?.kind === 'timeout' || to.destroyed) return
+        to.write(slice)
+        if (toxic?.kind === 'slicer') await pause(toxic.pauseMs)
+        const sum = (passed.get(from) ?? 0) + slice.length
+        passed.set(from, sum)
+        if (toxic?.kind === 'limit_data' && sum >= toxic.bytes) end(from, 'close')
+      }
+    },
+  }
+}
+
+function end(socket: Socket, by: 'reset' | 'close'): void {
+  if (by === 'reset') socket.resetAndDestroy()
+  else socket.destroy()
 }
 
 function openGate() {

@@ -1,4 +1,4 @@
-import { appendFile, mkdtemp } from 'node:fs/promises'
+import { appendFile, mkdir, mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
@@ -9,12 +9,15 @@ import {
   startEmbeddedPostgres,
 } from '@likewise/local-servers'
 import { buildLogger } from '@likewise/service'
+import { type SmallDisk, mountSmallDisk } from './small-disk.ts'
 
 // The servers of the other tests go on while these are killed and stopped, so a fault of a server needs one of its own.
 const log = buildLogger({ service: 'e2e', level: 'silent' })
 
 interface Own<T> {
   server: T
+  /** Where its log lies, if it can be filled. */
+  disk?: SmallDisk
   remove(): Promise<void>
 }
 
@@ -32,8 +35,28 @@ export const ownKafka = (settings: readonly string[] = []): Promise<Own<Embedded
     return server
   })
 
+/** Its log lies on a disk that can be filled. */
+export async function ownKafkaOnSmallDisk(): Promise<Own<EmbeddedKafka>> {
+  let disk: SmallDisk | undefined
+  const kafka = await own(
+    async (home) => {
+      const data = join(home, 'kafka', 'data')
+      await mkdir(data, { recursive: true })
+      disk = mountSmallDisk(data, diskMegabytes)
+      return startEmbeddedKafka({ home, log })
+    },
+    () => disk?.unmount(),
+  )
+  if (disk === undefined) throw new Error('Kafka was started without its disk.')
+  return { ...kafka, disk }
+}
+
+/** A run of an hour leaves a tenth of it on the topic. */
+const diskMegabytes = 1_000
+
 async function own<T extends EmbeddedKafka | EmbeddedPostgres>(
   start: (home: string) => Promise<T>,
+  afterwards: () => void = () => undefined,
 ): Promise<Own<T>> {
   const home = await mkdtemp(join(tmpdir(), 'likewise-faults-'))
   const server = await start(home)
@@ -41,6 +64,7 @@ async function own<T extends EmbeddedKafka | EmbeddedPostgres>(
     server,
     async remove() {
       await server.kill()
+      afterwards()
       await removeHome(home)
     },
   }

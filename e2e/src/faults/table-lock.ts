@@ -2,7 +2,7 @@ import { type Database, raw, sql } from '@likewise/database'
 import { openTx } from '@likewise/database/testing'
 import { eventually } from '../system.ts'
 
-type Service = 'outbox-relay' | 'metrics-consumer' | 'cli'
+type Service = 'like-api' | 'outbox-relay' | 'metrics-consumer' | 'cli'
 
 /** Keeps whoever writes to a table waiting, in the middle of its statement. */
 export interface TableLock {

@@ -41,13 +41,16 @@ export const scenarios: fc.Arbitrary<Scenario> = fc.record({
       ),
     },
   ),
-  replaysAtMs: fc.oneof(
-    { weight: 4, arbitrary: fc.constant([]) },
-    { weight: 1, arbitrary: fc.array(atMs, { maxLength: 1 }) },
-  ),
+  replaysAtMs: rarely(fc.array(atMs, { maxLength: 2 })),
+  redrivesAtMs: rarely(fc.array(atMs, { maxLength: 2 })),
 })
 
 /** A sixth of all requests has a fate of its own. */
 function choice(): fc.Arbitrary<number> {
   return fc.oneof({ weight: 2, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.nat(255) })
+}
+
+/** In one of five. */
+function rarely<T>(some: fc.Arbitrary<T[]>): fc.Arbitrary<T[]> {
+  return fc.oneof({ weight: 4, arbitrary: fc.constant<T[]>([]) }, { weight: 1, arbitrary: some })
 }

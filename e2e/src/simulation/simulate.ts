@@ -35,6 +35,8 @@ export interface Scenario {
   }[]
   /** The group's offsets go back to the beginning. */
   readonly replaysAtMs: readonly number[]
+  /** Somebody redrives all dead letters, and gives up what cannot be read. */
+  readonly redrivesAtMs: readonly number[]
 }
 
 export interface Outcome {
@@ -102,6 +104,7 @@ function plan({ world, catalog, broker, inbox }: System, scenario: Scenario): vo
       broker.append(partitionOf(catalog, productId) ?? partition, garbageOf(productId, atMs))
     })
   }
+  for (const atMs of scenario.redrivesAtMs) world.at(atMs, () => inbox.redriveAll())
   for (const atMs of scenario.replaysAtMs) world.at(atMs, () => void broker.committed.fill(0))
 }
 

@@ -216,7 +216,7 @@ describe('a service that tries more', () => {
     ['likewise_reader', 'update metrics.product_metrics set like_count = 0'],
     ['likewise_operator', 'delete from catalog.likes'],
     ['likewise_operator', 'create table catalog.mine (id int)'],
-    ['likewise_operator', 'select from public._prisma_migrations'],
+    ['likewise_operator', 'select logs from public._prisma_migrations'],
   ] as const)('%s is denied: %s', async (role, statement) => {
     const tried = test.as(role).execute(raw(statement))
     // An outage to all who call: a right that slipped must not park the world.

@@ -104,7 +104,8 @@ export async function makeConsumerBed(options: BedOptions): Promise<ConsumerBed>
   }
 }
 
-async function makeTopics(kafka: KafkaOptions, partitions: number): Promise<void> {
+/** Anew, whatever was on them. */
+export async function makeTopics(kafka: KafkaOptions, partitions: number): Promise<void> {
   const plans = topicPlans.map((plan) =>
     plan.topic === topics.catalogEvents ? { ...plan, partitions, maxMessageBytes: recordBytesMax } : plan,
   )

@@ -32,13 +32,18 @@ export interface PartitionEnd {
 }
 
 /**
- * Counts do not show in which order events had their effects. Whoever remembers an id holds the mark of its partition, so
- * a number drawn in the same statement does.
+ * Counts do not show in which order events had their effects, nor what was committed with what. Whoever remembers an id
+ * holds the mark of its partition, so a number drawn in the same statement shows the order; and its transaction tells
+ * which changes of the counts it came with.
  */
 export async function noteSteps(db: Database): Promise<void> {
   await db.execute(sql`create schema faults`)
   await db.execute(sql`create sequence faults.step`)
-  await db.execute(sql`create table faults.handled (consumer text, event_id uuid, step bigint)`)
+  await db.execute(sql`
+    create table faults.handled (consumer text, event_id uuid, step bigint, xid xid8 default pg_current_xact_id())`)
+  await db.execute(sql`
+    create table faults.counted (product_id bigint, added bigint, removed bigint, step bigint,
+                                 xid xid8 default pg_current_xact_id())`)
   await db.execute(sql`
     create function faults.note() returns trigger language plpgsql security definer set search_path = pg_catalog as $$
       declare number constant bigint := nextval('faults.step');
@@ -49,6 +54,16 @@ export async function noteSteps(db: Database): Promise<void> {
   await db.execute(sql`
     create trigger note after insert on metrics.event_handled referencing new table as fresh
     for each statement execute function faults.note()`)
+  await db.execute(sql`
+    create function faults.note_change() returns trigger language plpgsql as $$
+      begin
+        insert into faults.counted select new.product_id, new.added - coalesce(old.added, 0),
+                                          new.removed - coalesce(old.removed, 0), nextval('faults.step');
+        return null;
+      end $$`)
+  await db.execute(sql`
+    create trigger note after insert or update on metrics.product_like_windows
+    for each row execute function faults.note_change()`)
 }
 
 export async function readModel(
