@@ -14,7 +14,7 @@ let env: Record<string, string | undefined>
 let secrets: string
 let volumesBefore: string
 const production = ['-f', 'docker-compose.yml', '-f', 'docker-compose.production.yml']
-const url = (password: string) => `postgres://likewise:${password}@postgres:5432/likewise`
+const url = (user: string, password: string) => `postgres://${user}:${password}@postgres:5432/likewise`
 
 beforeEach(async () => {
   volumesBefore = await docker(process.env, 'volume', 'ls', '-q')
@@ -49,8 +49,12 @@ afterEach(async () => {
 async function writeSecrets(password: string, urlPassword = password): Promise<void> {
   const files = {
     postgres_password: password,
-    catalog_database_url: `${url(urlPassword)}\n`,
-    metrics_database_url: `${url(urlPassword)}\n`,
+    owner_database_url: `${url('likewise', urlPassword)}\n`,
+    like_api_database_url: url('like_api', password),
+    relay_database_url: url('outbox_relay', password),
+    consumer_database_url: url('metrics_consumer', password),
+    metrics_api_database_url: url('metrics_api', password),
+    operator_database_url: url('operator', password),
   }
   for (const [name, text] of Object.entries(files))
     await writeFile(join(secrets, name), text, { mode: 0o644 })

@@ -3,11 +3,13 @@ import { brokerOutage } from './demo/broker-outage.ts'
 import { cleanComposeEnv, compose, composeStack, docker } from './demo/compose-stack.ts'
 import { type DemoContext, openContext } from './demo/context.ts'
 import { duplicates } from './demo/duplicates.ts'
+import { readLikeCount } from './demo/like-count.ts'
 import { scaleOut } from './demo/scale-out.ts'
 import { isSettled, lostLikes, readCounts, settled } from './invariants.ts'
 import { type Answer, sendLike, sendUnlike, spread } from './likes.ts'
 import { readTopic, turnsOfPairs } from './order.ts'
 import { eventually, freePorts } from './system.ts'
+import { readUsers, usersOfServices } from './users.ts'
 
 // npm run test:compose: the stack of docker-compose.yml, as a project of its own beside one that may run here.
 let env: Record<string, string | undefined>
@@ -130,6 +132,13 @@ describe('docker compose', () => {
       expect(addresses.filter((address) => address !== '127.0.0.1')).toEqual([])
     }
   }, 60_000)
+
+  it('gives each service a user of its own, that may do what its role may', async () => {
+    // A connection that nobody uses for ten seconds is closed.
+    expect(isOk(await sendLike(url, (lastUser += 1), 1_000))).toBe(true)
+    await readLikeCount(url, 1_000)
+    expect(await readUsers(context.catalog)).toEqual(usersOfServices)
+  })
 
   it('shows its status from inside the network', async () => {
     const status = JSON.parse(await dc('run', '--rm', 'cli', 'status', '--json')) as Record<string, object>

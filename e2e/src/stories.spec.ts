@@ -6,6 +6,7 @@ import { duplicates } from './demo/duplicates.ts'
 import { scaleOut } from './demo/scale-out.ts'
 import { readCounts, settled } from './invariants.ts'
 import { type System, startSystem } from './system.ts'
+import { readUsers, usersOfServices } from './users.ts'
 
 let system: System
 let context: DemoContext
@@ -52,6 +53,12 @@ describe('the three stories of npm run demo', () => {
   it('takes likes while Kafka is stopped, shows them FAILED with attempts, and counts each once when it returns', async () => {
     expect(await brokerOutage(context)).toMatchObject({ kind: 'told', holds: true })
   }, 120_000)
+
+  it('are told by services that are users of their own, and of no more than one role each', async () => {
+    // A connection that nobody uses for ten seconds is closed; readiness asks PostgreSQL.
+    for (const api of system.apis) expect((await fetch(`${api}/readyz`)).status).toBe(200)
+    expect(await readUsers(system.catalog)).toEqual(usersOfServices)
+  })
 
   it('leaves both sides in agreement (I1, I2, I3)', async () => {
     expect(await readCounts(system)).toEqual(settled)

@@ -2,11 +2,19 @@ import { minutesKeptHoursMin } from '@likewise/metrics'
 import { brokers, postgresUrl } from '@likewise/service'
 import { Type } from 'typebox'
 
+const user = (role: string) =>
+  Type.Optional(postgresUrl(`\`likewise migrate\` lets its user log in, with what ${role} may do.`))
+
 export const MigrateConfig = Type.Object({
   CATALOG_DATABASE_URL: postgresUrl('Database of the producer side (schema catalog).'),
   METRICS_DATABASE_URL: Type.Optional(
     postgresUrl('Database of the consumer side (schema metrics); the same one unless set.'),
   ),
+  LIKE_API_DATABASE_URL: user('likewise_api'),
+  RELAY_DATABASE_URL: user('likewise_relay'),
+  CONSUMER_DATABASE_URL: user('likewise_consumer'),
+  METRICS_API_DATABASE_URL: user('likewise_reader'),
+  OPERATOR_DATABASE_URL: user('likewise_operator'),
 })
 
 export const OutboxConfig = Type.Object({

@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { sql } from '@likewise/database'
-import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
+import { type TestDatabase, freshDatabase, urlAs } from '@likewise/database/testing'
 import { encode } from '@likewise/events'
 import { type InboxRecord, handleBatch } from '@likewise/inbox'
 import { applyToProductMetrics, readProductMetrics } from '@likewise/metrics'
@@ -15,7 +15,7 @@ let said: string[]
 
 beforeAll(async () => {
   test = await freshDatabase('dead_letters_cli')
-  process.env['METRICS_DATABASE_URL'] = test.url
+  process.env['METRICS_DATABASE_URL'] = urlAs('likewise_operator', test.url)
 })
 afterAll(() => test.drop())
 beforeEach(async () => {
@@ -46,7 +46,7 @@ const idOf = ({ headers }: InboxRecord): string => String(headers['ce_id'])
 const broken = { value: Buffer.from('{"userId":') }
 
 const handle = (...records: InboxRecord[]) =>
-  handleBatch(test.db, {
+  handleBatch(test.as('likewise_consumer'), {
     scope: { consumer, topic: 'catalog-events', partition: 0 },
     records,
     horizon: { dedupHorizonMs: 30 * dayMs, futureMaxMs: dayMs },

@@ -1,19 +1,48 @@
-import { migrate, unusableDatabase } from '@likewise/database'
+import { type Login, ensureLogins, migrate, serviceLogins, unusableDatabase } from '@likewise/database'
 import { Failure, readConfig } from '@likewise/service'
+import type { Static } from 'typebox'
 import type { Say } from './catalog.ts'
 import { MigrateConfig } from './config.ts'
 
-/** Brings the databases of both sides to where this version needs them; run again, it changes nothing. */
+type Config = Static<typeof MigrateConfig>
+
+/**
+ * Brings the databases of both sides to where this version needs them, and makes the users that the settings of the
+ * services name; run again, it changes nothing.
+ */
 export async function migrateDatabases(say: Say): Promise<void> {
   const config = readConfig(MigrateConfig)
-  for (const variable of ['CATALOG_DATABASE_URL', 'METRICS_DATABASE_URL'] as const) {
-    const url = config[variable]
-    if (!url || (variable === 'METRICS_DATABASE_URL' && url === config.CATALOG_DATABASE_URL)) continue
-    const { applied } = await migrate(url).catch((error: unknown) => {
-      throw error instanceof Failure ? unusableDatabase(variable, error) : error
-    })
-    const { host, pathname } = new URL(url)
-    for (const name of applied) say(`applied ${name} to ${host}${pathname}`)
-    if (applied.length === 0) say(`${host}${pathname} is up to date`)
+  const catalog = config.CATALOG_DATABASE_URL
+  const metrics = config.METRICS_DATABASE_URL ?? catalog
+  await migrateOne(catalog, { variable: 'CATALOG_DATABASE_URL', say })
+  if (metrics !== catalog) await migrateOne(metrics, { variable: 'METRICS_DATABASE_URL', say })
+  for (const [side, url] of Object.entries({ catalog, metrics })) {
+    for (const user of await ensureLogins(url, loginsOf(config, side))) {
+      say(`the user ${user} may log in to ${placeOf(url)}`)
+    }
   }
+}
+
+async function migrateOne(url: string, { variable, say }: { variable: string; say: Say }): Promise<void> {
+  const { applied } = await migrate(url).catch((error: unknown) => {
+    throw error instanceof Failure ? unusableDatabase(variable, error) : error
+  })
+  for (const name of applied) say(`applied ${name} to ${placeOf(url)}`)
+  if (applied.length === 0) say(`${placeOf(url)} is up to date`)
+}
+
+/** The operator looks after both sides; where they are on two servers, it is a user of both. */
+function loginsOf(config: Config, side: string): Login[] {
+  const wanted = [...serviceLogins.filter((login) => login.side === side), operator]
+  return wanted.flatMap(({ variable, role }) => {
+    const url = config[variable]
+    return url === undefined ? [] : [{ variable, role, url }]
+  })
+}
+
+const operator = { variable: 'OPERATOR_DATABASE_URL', role: 'likewise_operator' } as const
+
+function placeOf(url: string): string {
+  const { host, pathname } = new URL(url)
+  return `${host}${pathname}`
 }

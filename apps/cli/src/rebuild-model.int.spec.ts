@@ -26,7 +26,7 @@ beforeAll(async () => {
 afterAll(() => test.drop())
 beforeEach(async () => {
   await emptied(test.db)
-  world = worldOf(test.db)
+  world = worldOf(test)
 })
 
 const idOf = ({ headers }: InboxRecord): string => String(headers['ce_id'])
@@ -55,15 +55,16 @@ describe('a step of a rebuild', () => {
     const records = world.log[1] ?? []
     return { partition: 1, from: BigInt(from), entries: records.slice(from, to).map(entryOf) }
   }
-  const counted = async () => (await readRebuild(test.db))?.counted
+  const counted = async () => (await readRebuild(test.as('likewise_operator')))?.counted
 
   it('whose commit came through without an answer is passed over when it is tried again', async () => {
     for (let i = 0; i < 4; i += 1) world.send({ product: 1 })
     await world.handle()
     const rebuild = await world.begin()
-    for (let i = 0; i < 2; i += 1) await stepRebuild(test.db, rebuild, { pieces: [piece(0, 2)], model })
+    for (let i = 0; i < 2; i += 1)
+      await stepRebuild(test.as('likewise_operator'), rebuild, { pieces: [piece(0, 2)], model })
     expect(await counted()).toBe(2n)
-    await stepRebuild(test.db, rebuild, { pieces: [piece(2, 4)], model })
+    await stepRebuild(test.as('likewise_operator'), rebuild, { pieces: [piece(2, 4)], model })
     expect(await counted()).toBe(4n)
   })
 
@@ -71,10 +72,10 @@ describe('a step of a rebuild', () => {
     for (let i = 0; i < 6; i += 1) world.send({ product: 1 })
     await world.handle()
     const rebuild = await world.begin()
-    await stepRebuild(test.db, rebuild, { pieces: [piece(0, 2)], model })
-    await expect(stepRebuild(test.db, rebuild, { pieces: [piece(4, 6)], model })).rejects.toThrow(
-      'the database has lost its last steps',
-    )
+    await stepRebuild(test.as('likewise_operator'), rebuild, { pieces: [piece(0, 2)], model })
+    await expect(
+      stepRebuild(test.as('likewise_operator'), rebuild, { pieces: [piece(4, 6)], model }),
+    ).rejects.toThrow('the database has lost its last steps')
     expect(await counted()).toBe(2n)
   })
 })
@@ -139,9 +140,9 @@ describe('a rebuilt model', () => {
     await world.handle()
     const rebuild = await world.begin()
     expect(await world.compare(rebuild)).toEqual(same)
-    await rollUp(test.db, { minutesKeptHours: 48, hoursKeptDays: 90 })
+    await rollUp(test.as('likewise_consumer'), { minutesKeptHours: 48, hoursKeptDays: 90 })
     expect(await world.compare(rebuild)).toEqual(same)
-    await rollUp(test.db, { minutesKeptHours: 48, hoursKeptDays: 2 })
+    await rollUp(test.as('likewise_consumer'), { minutesKeptHours: 48, hoursKeptDays: 2 })
     expect(await world.compare(rebuild)).toEqual(same)
     world.send({ product: 1, atMs })
     await world.handle()
@@ -249,7 +250,7 @@ describe('a snapshot', () => {
     world.send({ product: 1, change: broken })
     world.send({ product: 1 })
     await world.handle()
-    await rollUp(test.db, { minutesKeptHours: 48, hoursKeptDays: 90 })
+    await rollUp(test.as('likewise_consumer'), { minutesKeptHours: 48, hoursKeptDays: 90 })
     const snapshot = await world.snapshot()
     for (const record of before) {
       const partition = world.log[Number(record.key) % 2] ?? []
@@ -346,7 +347,8 @@ describe('whatever the history', () => {
       else if (one.do === 'step') {
         rebuild ??= await world.begin(snapshot)
         await world.step(rebuild, one.count)
-      } else if (one.do === 'roll up') await rollUp(test.db, { minutesKeptHours: 48, hoursKeptDays: 90 })
+      } else if (one.do === 'roll up')
+        await rollUp(test.as('likewise_consumer'), { minutesKeptHours: 48, hoursKeptDays: 90 })
       else if ((world.log[0]?.length ?? 0) + (world.log[1]?.length ?? 0) > 0) {
         await world.handle()
         snapshot = await world.snapshot()
@@ -356,7 +358,7 @@ describe('whatever the history', () => {
   }
 
   const headersOf = (of: number) => {
-    const probe = worldOf(test.db)
+    const probe = worldOf(test)
     return probe.send({ product: of }).headers
   }
 
@@ -390,7 +392,7 @@ describe('whatever the history', () => {
     await fc.assert(
       fc.asyncProperty(fc.array(op, { minLength: 5, maxLength: 40 }), async (ops) => {
         await emptied(test.db)
-        world = worldOf(test.db)
+        world = worldOf(test)
         const rebuild = await play(ops)
         await world.handle()
         const { counts, unclear } = await recount()

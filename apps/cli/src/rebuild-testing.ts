@@ -1,5 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { type Database, sql } from '@likewise/database'
+import type { TestDatabase } from '@likewise/database/testing'
 import { encode } from '@likewise/events'
 import {
   type FinishedModel,
@@ -77,14 +78,16 @@ export interface World {
   count(product: number): Promise<number>
 }
 
-export function worldOf(db: Database): World {
+const all = async (moves: AsyncGenerator) => {
+  while (!(await moves.next()).done);
+}
+
+export function worldOf(test: TestDatabase): World {
+  const db = test.as('likewise_operator')
   const consumer = `test-${randomUUID()}`
   const log: InboxRecord[][] = Array.from({ length: partitions }, () => [])
   const action = { consumer, actor: 'test', horizon, work: applyToProductMetrics }
   const handled = Array.from({ length: partitions }, () => 0)
-  const all = async (moves: AsyncGenerator) => {
-    while (!(await moves.next()).done);
-  }
 
   async function step(rebuild: Rebuild, count = Infinity, unsure = false): Promise<void> {
     const marks = await readLiveMarks(db, rebuild)
@@ -113,8 +116,8 @@ export function worldOf(db: Database): World {
       for (const [partition, records] of log.entries()) {
         const wanted = records.slice(handled[partition], upTo)
         if (wanted.length === 0) continue
-        const scope = { consumer, topic, partition }
-        await handleBatch(db, { scope, records: wanted, horizon, work: applyToProductMetrics })
+        const batch = { scope: { consumer, topic, partition }, records: wanted, horizon, work: action.work }
+        await handleBatch(test.as('likewise_consumer'), batch)
         handled[partition] = Math.max(handled[partition] ?? 0, Math.min(records.length, upTo))
       }
     },

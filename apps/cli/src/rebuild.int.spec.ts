@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { sql } from '@likewise/database'
-import { type TestDatabase, freshDatabase, openTx } from '@likewise/database/testing'
+import { type TestDatabase, freshDatabase, openTx, urlAs } from '@likewise/database/testing'
 import { buildHandler, readLiveMarks, readRebuild } from '@likewise/inbox'
 import { type OutgoingRecord, type Publisher, type Subscriber, buildPublisher, ensureTopics, removeTopics, subscribe } from '@likewise/kafka' // prettier-ignore
 import { cutLog } from '@likewise/kafka/testing'
@@ -36,7 +36,7 @@ let member: Subscriber | undefined
 
 beforeAll(async () => {
   test = await freshDatabase('rebuild')
-  process.env['METRICS_DATABASE_URL'] = test.url
+  process.env['METRICS_DATABASE_URL'] = urlAs('likewise_operator', test.url)
   publisher = buildPublisher({ ...kafka, sendLimitMs: 10_000 })
 })
 afterAll(async () => {
@@ -61,7 +61,13 @@ afterEach(async () => {
 /** The consumer, as metrics-consumer has it. */
 function consume(): void {
   const telemetry = buildTelemetry('test')
-  const about = { db: test.db, consumer, horizon, transactionsAtOnceMax: 3, work: applyToProductMetrics }
+  const about = {
+    db: test.as('likewise_consumer'),
+    consumer,
+    horizon,
+    transactionsAtOnceMax: 3,
+    work: applyToProductMetrics,
+  }
   member = subscribe({
     ...{ ...kafka, groupId: consumer, topic, partitionsAtOnceMax: 64 },
     onBatch: buildHandler({ ...about, log, telemetry }),

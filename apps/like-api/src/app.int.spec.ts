@@ -12,7 +12,7 @@ let app: Http
 
 beforeAll(async () => {
   test = await freshDatabase('like_api')
-  started = startTestApp(test.db)
+  started = startTestApp(test.as('likewise_api'))
   app = started.app
 })
 afterAll(async () => {

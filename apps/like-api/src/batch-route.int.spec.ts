@@ -8,7 +8,7 @@ let started: TestApp
 
 beforeAll(async () => {
   test = await freshDatabase('like_batch')
-  started = startTestApp(test.db)
+  started = startTestApp(test.as('likewise_api'))
 })
 afterAll(async () => {
   await started.stop()
@@ -69,7 +69,7 @@ describe('many likes in one request', () => {
   })
 
   it('are 503 for the one whose row is locked, and done for all others', async () => {
-    const hasty = startTestApp(test.db, { answerWithinMs: 700 })
+    const hasty = startTestApp(test.as('likewise_api'), { answerWithinMs: 700 })
     const open = await openTx(test.db)
     await open.tx.execute(sql`insert into catalog.likes (user_id, product_id) values (5, 100)`)
     const answer = await post(itemsOf(range(20)), hasty.app)
@@ -79,7 +79,7 @@ describe('many likes in one request', () => {
   })
 
   it('are refused as a whole, with 503, where there is no room for them', async () => {
-    const small = startTestApp(test.db, { waitingMax: 10 })
+    const small = startTestApp(test.as('likewise_api'), { waitingMax: 10 })
     const answer = await post(itemsOf(range(11)), small.app)
     expect([answer.statusCode, answer.headers['retry-after']]).toEqual([503, '1'])
     expect((await post(itemsOf(range(10)), small.app)).statusCode).toBe(200)

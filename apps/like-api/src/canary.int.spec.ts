@@ -1,6 +1,6 @@
 import { connect } from 'node:net'
 import { connectDatabase } from '@likewise/database'
-import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
+import { type TestDatabase, freshDatabase, urlAs } from '@likewise/database/testing'
 import { buildLogger, connectAuth, listen } from '@likewise/service'
 import { afterAll, beforeAll, expect, it } from '@jest/globals'
 import { startTestApp } from './testing.ts'
@@ -71,7 +71,7 @@ const requests = [
 ] as const
 
 it('no secret that is sent, or that the service was given, is in the log at any level', async () => {
-  const away = new URL(test.url)
+  const away = new URL(urlAs('likewise_api', test.url))
   away.port = '1'
   away.username = 'somebody'
   away.password = canary
@@ -106,14 +106,14 @@ it.each([
   ],
   ['headers without end', `GET / HTTP/1.1\r\nhost: x\r\nx-a: ${'a'.repeat(20_000)}\r\n\r\n`],
 ])('%s is refused, and the connection closed', async (_what, text) => {
-  const port = await build(test.url, 'trusted')
+  const port = await build(urlAs('likewise_api', test.url), 'trusted')
   const answer = await send(port, text)
   expect(answer).toMatch(/^HTTP\/1\.1 (400|431) [\s\S]*application\/problem\+json/)
   expect(answer.match(/HTTP\/1\.1/g)).toHaveLength(1)
 })
 
 it('nothing of a request comes back as a header of the answer', async () => {
-  const port = await build(test.url, 'trusted')
+  const port = await build(urlAs('likewise_api', test.url), 'trusted')
   for (const path of [
     '/a%0d%0aset-cookie:%20x=1',
     '/api/products/1%0d%0aset-cookie:x=1/likes/1',

@@ -4,7 +4,10 @@ import { Type } from 'typebox'
 export const LikeApiConfig = Type.Object({
   LIKE_API_HOST: Type.String({ default: '127.0.0.1', description: 'Address like-api listens on.' }),
   LIKE_API_PORT: port(8080, 'Port of like-api.'),
-  CATALOG_DATABASE_URL: postgresUrl('Database of the producer side (schema catalog).'),
+  CATALOG_DATABASE_URL: postgresUrl(
+    'Database of the producer side (schema catalog).',
+    'LIKE_API_DATABASE_URL',
+  ),
   LIKE_API_POOL_SIZE: Type.Integer({
     default: 10,
     minimum: 5,

@@ -8,7 +8,7 @@ let started: TestApp
 
 beforeAll(async () => {
   test = await freshDatabase('like_api_docs')
-  started = startTestApp(test.db)
+  started = startTestApp(test.as('likewise_api'))
 })
 afterAll(async () => {
   await started.stop()

@@ -11,7 +11,7 @@ let app: Http
 
 beforeAll(async () => {
   test = await freshDatabase('like_api_hostile')
-  started = startTestApp(test.db)
+  started = startTestApp(test.as('likewise_api'))
   app = started.app
 })
 afterAll(async () => {

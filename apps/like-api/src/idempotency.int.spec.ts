@@ -10,7 +10,7 @@ let [one, other]: TestApp[] = []
 
 beforeAll(async () => {
   test = await freshDatabase('idempotency')
-  ;[one, other] = [startTestApp(test.db), startTestApp(test.db)]
+  ;[one, other] = [startTestApp(test.as('likewise_api')), startTestApp(test.as('likewise_api'))]
 })
 afterAll(async () => {
   await Promise.all([one!.stop(), other!.stop()])
@@ -171,12 +171,12 @@ describe('old keys', () => {
 
   it('leave by a whole slot, and nothing goes that may be asked for', async () => {
     await post('"today"', like)
-    expect(await purgeKeys(test.db)).toBeUndefined()
+    expect(await purgeKeys(test.as('likewise_api'))).toBeUndefined()
     await age(1)
     await post('"next day"', like)
-    expect(await purgeKeys(test.db)).toBeUndefined()
+    expect(await purgeKeys(test.as('likewise_api'))).toBeUndefined()
     await age(1)
-    expect(await purgeKeys(test.db)).toEqual(expect.any(Number))
+    expect(await purgeKeys(test.as('likewise_api'))).toEqual(expect.any(Number))
     const left = await test.db.query(sql`select idempotency_key as key from catalog.idempotency_keys`)
     expect(left).toEqual([{ key: 'next day' }])
   })
@@ -186,8 +186,8 @@ describe('old keys', () => {
     await age(2)
     const open = await openTx(test.db)
     await open.tx.query(sql`select 1 from catalog.idempotency_keys`)
-    expect(await purgeKeys(test.db)).toBeUndefined()
+    expect(await purgeKeys(test.as('likewise_api'))).toBeUndefined()
     await open.commit()
-    expect(await purgeKeys(test.db)).toEqual(expect.any(Number))
+    expect(await purgeKeys(test.as('likewise_api'))).toEqual(expect.any(Number))
   })
 })

@@ -24,7 +24,7 @@ beforeAll(async () => {
     },
     { log },
   )
-  started = startTestApp(test.db, {}, { auth })
+  started = startTestApp(test.as('likewise_api'), {}, { auth })
   app = started.app
 })
 afterAll(async () => {

@@ -1,5 +1,5 @@
 import { connectDatabase, requireSchema, withPulse } from '@likewise/database'
-import { connectAuth, listen, readGuard, runService } from '@likewise/service'
+import { connectAuth, listen, readGuard, runService, sourceOf } from '@likewise/service'
 import { buildApp } from './app.ts'
 import { firstLockWaitMs } from './carry-out.ts'
 import { LikeApiConfig } from './config.ts'
@@ -24,7 +24,7 @@ await runService({
     })
     const db = withPulse(database)
     defer('database', () => db.stop())
-    await requireSchema(db, { schema: 'catalog', variable: 'CATALOG_DATABASE_URL' })
+    await requireSchema(db, { schema: 'catalog', variable: sourceOf(LikeApiConfig, 'CATALOG_DATABASE_URL') })
     defer('idempotency keys', keepKeys(db, log))
     // Without the pulse: a key is held until its statement is over, whatever has been answered by then.
     const writer = startWriter({

@@ -1,5 +1,11 @@
 import { connectDatabase, sql } from '@likewise/database'
-import { type FaultyLink, type TestDatabase, faultyLink, freshDatabase } from '@likewise/database/testing'
+import {
+  type FaultyLink,
+  type TestDatabase,
+  faultyLink,
+  freshDatabase,
+  urlAs,
+} from '@likewise/database/testing'
 import { afterAll, beforeAll, expect, it } from '@jest/globals'
 import { firstLockWaitMs } from './carry-out.ts'
 import { startTestApp } from './testing.ts'
@@ -9,7 +15,7 @@ let link: FaultyLink
 
 beforeAll(async () => {
   test = await freshDatabase('like_outage')
-  link = await faultyLink(test.url)
+  link = await faultyLink(urlAs('likewise_api', test.url))
 })
 afterAll(async () => {
   await link.stop()

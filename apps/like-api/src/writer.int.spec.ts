@@ -1,5 +1,5 @@
 import { type Database, connectDatabase, sql } from '@likewise/database'
-import { type TestDatabase, freshDatabase, openTx } from '@likewise/database/testing'
+import { type TestDatabase, freshDatabase, openTx, urlAs } from '@likewise/database/testing'
 import { buildTelemetry, pause } from '@likewise/service'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import { firstLockWaitMs } from './carry-out.ts'
@@ -21,7 +21,7 @@ beforeEach(async () => {
 
 const patient: WriterLimits = { batchSizeMax: 256, waitingMax: 5_000, answerWithinMs: 10_000 }
 
-function start(limits: Partial<WriterLimits> = {}, db = test.db): Writer {
+function start(limits: Partial<WriterLimits> = {}, db = test.as('likewise_api')): Writer {
   const writer = startWriter({ db, telemetry: buildTelemetry('test'), limits: { ...patient, ...limits } })
   writers.push(writer)
   return writer
@@ -30,7 +30,7 @@ function start(limits: Partial<WriterLimits> = {}, db = test.db): Writer {
 /** As like-api connects. */
 const connect = (applicationName: string): Database =>
   connectDatabase({
-    url: test.url,
+    url: urlAs('likewise_api', test.url),
     poolSizeMax: 4,
     connectTimeoutMs: 700,
     statementTimeoutMs: 2_000,

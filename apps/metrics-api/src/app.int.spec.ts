@@ -13,7 +13,7 @@ let app: Http
 
 beforeAll(async () => {
   test = await freshDatabase('metrics_api')
-  app = build(test.db)
+  app = build(test.as('likewise_reader'))
 })
 afterAll(async () => {
   await app.close()

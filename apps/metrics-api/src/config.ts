@@ -4,7 +4,10 @@ import { Type } from 'typebox'
 export const MetricsApiConfig = Type.Object({
   METRICS_API_HOST: Type.String({ default: '127.0.0.1', description: 'Address metrics-api listens on.' }),
   METRICS_API_PORT: port(8090, 'Port of metrics-api.'),
-  METRICS_DATABASE_URL: postgresUrl('Database of the consumer side (schema metrics).'),
+  METRICS_DATABASE_URL: postgresUrl(
+    'Database of the consumer side (schema metrics).',
+    'METRICS_API_DATABASE_URL',
+  ),
   CONSUMER_GROUP: Type.String({
     default: 'metrics-consumer',
     minLength: 1,

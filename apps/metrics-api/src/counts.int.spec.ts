@@ -13,7 +13,13 @@ let app: Http
 
 beforeAll(async () => {
   test = await freshDatabase('counts')
-  app = buildApp({ db: test.db, consumer: 'counter', log, telemetry: buildTelemetry('test'), streams })
+  app = buildApp({
+    db: test.as('likewise_reader'),
+    consumer: 'counter',
+    log,
+    telemetry: buildTelemetry('test'),
+    streams,
+  })
 })
 afterAll(async () => {
   await app.close()

@@ -11,7 +11,13 @@ const streams = { tickMs: 50, heartbeatMs: 15_000, stuckMsMax: 30_000, streamsMa
 beforeAll(async () => {
   test = await freshDatabase('metrics_api_docs')
   const log = buildLogger({ service: 'test', level: 'silent' })
-  app = buildApp({ db: test.db, consumer: 'test', log, telemetry: buildTelemetry('test'), streams })
+  app = buildApp({
+    db: test.as('likewise_reader'),
+    consumer: 'test',
+    log,
+    telemetry: buildTelemetry('test'),
+    streams,
+  })
 })
 afterAll(async () => {
   await app.close()

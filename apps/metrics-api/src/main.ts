@@ -1,5 +1,5 @@
 import { connectDatabase, requireSchema, withPulse } from '@likewise/database'
-import { listen, readGuard, runService } from '@likewise/service'
+import { listen, readGuard, runService, sourceOf } from '@likewise/service'
 import { buildApp } from './app.ts'
 import { MetricsApiConfig } from './config.ts'
 
@@ -16,7 +16,10 @@ await runService({
     })
     const db = withPulse(database)
     defer('database', () => db.stop())
-    await requireSchema(db, { schema: 'metrics', variable: 'METRICS_DATABASE_URL' })
+    await requireSchema(db, {
+      schema: 'metrics',
+      variable: sourceOf(MetricsApiConfig, 'METRICS_DATABASE_URL'),
+    })
     const streams = {
       tickMs: config.METRICS_API_STREAM_TICK_MS,
       heartbeatMs: config.METRICS_API_STREAM_HEARTBEAT_MS,

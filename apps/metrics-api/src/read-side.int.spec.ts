@@ -14,10 +14,10 @@ let baseMs: number
 beforeAll(async () => {
   test = await freshDatabase('read_side')
   const db: Database = {
-    ...test.db,
+    ...test.as('likewise_reader'),
     query: (statement) => {
       statements += 1
-      return test.db.query(statement)
+      return test.as('likewise_reader').query(statement)
     },
   }
   app = buildApp({ db, consumer: 'test', log, telemetry: buildTelemetry('test'), streams })

@@ -33,10 +33,10 @@ interface Server {
 async function serve(limits: Partial<StreamLimits> = {}): Promise<Server> {
   let statements = 0
   const db: Database = {
-    ...test.db,
+    ...test.as('likewise_reader'),
     query: (statement) => {
       statements += 1
-      return test.db.query(statement)
+      return test.as('likewise_reader').query(statement)
     },
   }
   const telemetry = buildTelemetry('test')

@@ -3,7 +3,10 @@ import { brokers, durationMs, port, postgresUrl } from '@likewise/service'
 import { Type } from 'typebox'
 
 export const ConsumerConfig = Type.Object({
-  METRICS_DATABASE_URL: postgresUrl('Database of the consumer side (schema metrics).'),
+  METRICS_DATABASE_URL: postgresUrl(
+    'Database of the consumer side (schema metrics).',
+    'CONSUMER_DATABASE_URL',
+  ),
   KAFKA_BROKERS: brokers(),
   CONSUMER_HOST: Type.String({ default: '127.0.0.1', description: "Address of the consumer's probes." }),
   CONSUMER_PORT: port(9200, "Port of the consumer's probes."),

@@ -25,7 +25,7 @@ beforeEach(async () => {
   telemetry = buildTelemetry('test')
   const horizon = { dedupHorizonMs: 30 * dayMs, futureMaxMs: dayMs }
   onBatch = buildConsumer({
-    db: test.db,
+    db: test.as('likewise_consumer'),
     consumer: `test-${randomUUID()}`,
     horizon,
     transactionsAtOnceMax: 3,

@@ -30,7 +30,7 @@ afterAll(async () => {
 })
 
 async function throughMs(): Promise<number | null> {
-  const { all } = await readCountedThrough(test.db, { consumer, topic })
+  const { all } = await readCountedThrough(test.as('likewise_reader'), { consumer, topic })
   return all === null ? null : Date.parse(all)
 }
 
@@ -47,7 +47,7 @@ async function eventually(check: () => Promise<boolean>): Promise<void> {
 }
 
 it('goes along with the clock while nothing waits on the topic, and stands still while something does', async () => {
-  const stop = keepCountedThrough({ db: test.db, consumer, topic, kafka, everyMs: 20 })
+  const stop = keepCountedThrough({ db: test.as('likewise_consumer'), consumer, topic, kafka, everyMs: 20 })
   try {
     const begun = await nowMs()
     await eventually(async () => ((await throughMs()) ?? 0) > begun + 1_000)

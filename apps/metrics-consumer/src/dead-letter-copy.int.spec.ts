@@ -41,7 +41,12 @@ async function until(what: string, look: () => Promise<boolean> | boolean): Prom
 
 function copyBy(address: string): void {
   const subscriber = { partitions: () => [0] }
-  const options = { db: test.db, consumer, subscriber, telemetry: buildTelemetry('test') }
+  const options = {
+    db: test.as('likewise_consumer'),
+    consumer,
+    subscriber,
+    telemetry: buildTelemetry('test'),
+  }
   stops.push(startCopying({ ...options, kafka: { ...kafka, brokers: [address] } }))
 }
 
@@ -73,7 +78,7 @@ function record(offset: number, change: Partial<IncomingRecord> = {}): IncomingR
 }
 
 const handle = (records: IncomingRecord[]) =>
-  handleBatch(test.db, {
+  handleBatch(test.as('likewise_consumer'), {
     scope: { consumer, topic: topics.catalogEvents, partition: 0 },
     records,
     horizon: { dedupHorizonMs: 30 * dayMs, futureMaxMs: dayMs },
@@ -135,7 +140,7 @@ describe('copies of dead letters', () => {
 it('the telemetry tells what waits, by reason, the keys held back, and what has no copy yet', async () => {
   const telemetry = buildTelemetry('test')
   await handle([record(0, { value: Buffer.from('{') }), record(1), record(2)])
-  stops.push(watchDeadLetters(test.db, consumer, { telemetry, log }))
+  stops.push(watchDeadLetters(test.as('likewise_consumer'), consumer, { telemetry, log }))
   await until('it has counted', async () =>
     (await telemetry.text()).includes('likewise_inbox_uncopied_dead_letters 3'),
   )

@@ -2,7 +2,7 @@ import { connectDatabase, requireSchema } from '@likewise/database'
 import { topics } from '@likewise/events'
 import { keepHandled } from '@likewise/inbox'
 import { keepRolledUp } from '@likewise/metrics'
-import { buildHttp, checked, listen, parseBrokers, runService, version } from '@likewise/service'
+import { buildHttp, checked, listen, parseBrokers, runService, sourceOf, version } from '@likewise/service'
 import { ConsumerConfig } from './config.ts'
 import { startConsuming } from './consumer.ts'
 import { startCopying } from './dead-letter-copy.ts'
@@ -22,7 +22,7 @@ await runService({
       applicationName: 'likewise-metrics-consumer',
     })
     defer('database', () => db.stop())
-    await requireSchema(db, { schema: 'metrics', variable: 'METRICS_DATABASE_URL' })
+    await requireSchema(db, { schema: 'metrics', variable: sourceOf(ConsumerConfig, 'METRICS_DATABASE_URL') })
 
     const [consumer, topic] = [config.CONSUMER_GROUP, topics.catalogEvents]
     const brokers = parseBrokers(config.KAFKA_BROKERS)

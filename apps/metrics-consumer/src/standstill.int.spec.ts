@@ -37,7 +37,13 @@ function consume(): Subscriber {
   const telemetry = buildTelemetry('test')
   const horizon = { dedupHorizonMs: 30 * dayMs, futureMaxMs: dayMs }
   const limits = { horizon, transactionsAtOnceMax: 2 }
-  const onBatch = buildConsumer({ db: test.db, consumer: groupId, ...limits, log, telemetry })
+  const onBatch = buildConsumer({
+    db: test.as('likewise_consumer'),
+    consumer: groupId,
+    ...limits,
+    log,
+    telemetry,
+  })
   const fail = (error: unknown) => failures.push(error)
   const member = subscribe({ ...kafka, groupId, topic, partitionsAtOnceMax: 2, onBatch, telemetry, fail })
   members.push(member)

@@ -72,7 +72,7 @@ function system() {
       const horizon = { dedupHorizonMs: 30 * dayMs, futureMaxMs: dayMs }
       const telemetry = buildTelemetry('test')
       const onBatch = buildConsumer({
-        db: test.db,
+        db: test.as('likewise_consumer'),
         consumer: group,
         horizon,
         transactionsAtOnceMax: 3,
@@ -91,7 +91,8 @@ function system() {
       })
       return { member, telemetry }
     },
-    mark: async () => Number((await readMarks(test.db, group, topic))[0]?.nextOffset ?? 0),
+    mark: async () =>
+      Number((await readMarks(test.as('likewise_consumer'), group, topic))[0]?.nextOffset ?? 0),
     letters: () =>
       test.db.query<{ reason: string; blocks: boolean }>(sql`
         select reason, blocks_key as blocks from metrics.dead_letters where consumer = ${group} order by id`),

@@ -7,7 +7,7 @@ const count = (fallback: number, maximum: number, description: string) =>
 
 // Pool and page: 100,000 events are drained as fast as with 8 connections and 1,000 rows, in 141 instead of 162 MB.
 export const RelayConfig = Type.Object({
-  CATALOG_DATABASE_URL: postgresUrl('Database of the producer side (schema catalog).'),
+  CATALOG_DATABASE_URL: postgresUrl('Database of the producer side (schema catalog).', 'RELAY_DATABASE_URL'),
   KAFKA_BROKERS: brokers(),
   KAFKA_CLIENT: Type.Union([Type.Literal('kafkajs'), Type.Literal('platformatic')], {
     default: 'kafkajs',

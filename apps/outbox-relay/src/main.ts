@@ -1,7 +1,7 @@
 import { requireSchema } from '@likewise/database'
 import { buildPublisher, quickenKafkajs } from '@likewise/kafka'
 import { type Relay, watchPositions } from '@likewise/outbox'
-import { buildHttp, checked, listen, parseBrokers, runService, version } from '@likewise/service'
+import { buildHttp, checked, listen, parseBrokers, runService, sourceOf, version } from '@likewise/service'
 import { watchBacklog } from './backlog-telemetry.ts'
 import { RelayConfig } from './config.ts'
 import { connectCatalog, keepOutbox, startPublishing } from './publishing.ts'
@@ -13,7 +13,7 @@ await runService({
     const { db, leaseDb } = connectCatalog(config)
     defer('database', () => db.stop())
     defer('lease database', () => leaseDb.stop())
-    await requireSchema(db, { schema: 'catalog', variable: 'CATALOG_DATABASE_URL' })
+    await requireSchema(db, { schema: 'catalog', variable: sourceOf(RelayConfig, 'CATALOG_DATABASE_URL') })
 
     quickenKafkajs()
     const publisher = buildPublisher({

@@ -37,7 +37,7 @@ describe('the telemetry of a relay', () => {
       select seq, uuidv7(), catalog.outbox_shard(key), 'product', key, 'test.happened.v1', 'test', key, '{}', now(),
              'refused', 'too large', 3, case when key = 'resolved' then now() end
       from unnest('{a,a,a,b,resolved}'::text[]) with ordinality as e(key, seq)`)
-    stops.push(watchBacklog(test.db, telemetry, log))
+    stops.push(watchBacklog(test.as('likewise_relay'), telemetry, log))
     for (
       const end = performance.now() + 5_000;
       !((await scraped()).get('likewise_outbox_parked_keys')! > 0);
@@ -51,7 +51,7 @@ describe('the telemetry of a relay', () => {
 
   it('is all in docs/architecture.md, says what it is, and has no ids in its labels', async () => {
     const relay = startRelay({
-      ...{ db: test.db, url: test.url, log, telemetry },
+      ...{ db: test.as('likewise_relay'), url: test.url, log, telemetry },
       publish: async () => undefined,
       limits: {
         pageRowsMax: 10,
@@ -66,8 +66,8 @@ describe('the telemetry of a relay', () => {
         throw error
       },
     })
-    stops.push(() => relay.stop(), watchBacklog(test.db, telemetry, log))
-    const watching = { db: test.db, log, telemetry, everyMs: 1_000 }
+    stops.push(() => relay.stop(), watchBacklog(test.as('likewise_relay'), telemetry, log))
+    const watching = { db: test.as('likewise_relay'), log, telemetry, everyMs: 1_000 }
     const positions = watchPositions(watching)
     stops.push(() => positions.stop(), keepRing({ ...watching, isKeeper: () => false, retentionDays: 1 }))
 

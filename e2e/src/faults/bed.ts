@@ -3,7 +3,7 @@ import { mkdtemp, readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Database, connectDatabase, migrate } from '@likewise/database'
-import { freshDatabase } from '@likewise/database/testing'
+import { freshDatabase, urlAs } from '@likewise/database/testing'
 import { type KafkaOptions, ensureTopics, removeTopics } from '@likewise/kafka'
 import { type RunningService, freePort, removeHome, startService, stopService } from '@likewise/local-servers'
 import { disableWal, enableWal } from '@likewise/outbox'
@@ -117,7 +117,7 @@ function relayEnv({
   const { NODE_OPTIONS: _n, ...inherited } = process.env
   return {
     ...inherited,
-    CATALOG_DATABASE_URL: databaseUrl,
+    RELAY_DATABASE_URL: urlAs('likewise_relay', databaseUrl),
     KAFKA_BROKERS: kafkaBrokers,
     ...relaySettings,
     ...env,

@@ -23,11 +23,15 @@ export function databaseFailure(error: unknown): Error {
   if (fault === undefined) return error instanceof Error ? error : new Error(String(error), { cause: error })
   const { sqlstate, constraint, message } = fault
   const code = codeOf(fault)
-  return new Failure(code, `${sentences[code]} ${message.replace(/\.$/, '')}.`, {
+  const sentence = sqlstate === '42501' ? denied : sentences[code]
+  return new Failure(code, `${sentence} ${message.replace(/\.$/, '')}.`, {
     cause: error,
     details: { ...(sqlstate && { sqlstate }), ...(constraint && { constraint }) },
   })
 }
+
+/** An outage, for a right that slipped is put back; but one to look at the rights for, not at the server. */
+const denied = 'PostgreSQL does not let this user do it (docs/security.md, Roles):'
 
 type DatabaseCode = keyof typeof sentences
 

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { type Database, type Tx, connectDatabase } from './database.ts'
 import { migrate } from './migrate.ts'
+import type { ServiceRole } from './logins.ts'
 import type { Queryable } from './queryable.ts'
 import { type Sql, raw, sql } from './sql.ts'
 
@@ -19,8 +20,17 @@ export { type FaultyLink, faultyLink } from './faulty-link.ts'
 export interface TestDatabase {
   url: string
   db: Database
+  /** What a service may do: `db` with the rights of its role. */
+  as(role: ServiceRole): Database
   /** Closes `db` and removes the database. */
   drop(): Promise<void>
+}
+
+/** Every statement of a connection has the rights of `role`, whoever has opened it. */
+export function urlAs(role: ServiceRole, server: string): string {
+  const url = new URL(server)
+  url.searchParams.set('options', `${url.searchParams.get('options') ?? ''} -c role=${role}`.trim())
+  return url.href
 }
 
 /**
@@ -41,11 +51,17 @@ export async function freshDatabase(name = 'test'): Promise<TestDatabase> {
   }
   const url = databaseUrl(server, database)
   const db = connect(url, 16)
+  const roles = new Map<ServiceRole, Database>()
   return {
     url,
     db,
+    as(role) {
+      const asRole = roles.get(role) ?? connect(urlAs(role, url), 8)
+      roles.set(role, asRole)
+      return asRole
+    },
     async drop() {
-      await db.stop()
+      await Promise.all([db, ...roles.values()].map((one) => one.stop()))
       const last = connect(server, 1)
       await last.execute(sql`drop database if exists ${raw(database)} with (force)`)
       await last.stop()

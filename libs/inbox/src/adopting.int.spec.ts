@@ -71,7 +71,9 @@ describe('handleOnce', () => {
     )
     expect(outcomes).toEqual(['handled', 'duplicate', 'handled', 'duplicate'])
     expect(got).toEqual([3, 1])
-    expect(await handleOnce(test.db, 'a', [], () => Promise.reject(new Error('not called')))).toEqual([])
+    expect(
+      await handleOnce(test.as('likewise_consumer'), 'a', [], () => Promise.reject(new Error('not called'))),
+    ).toEqual([])
   })
 
   it('forgets the event with the transaction: a handler that fails meets it again', async () => {
@@ -105,7 +107,7 @@ describe('handleOnce', () => {
   ])('refuses an event whose id is %s, with everything beside it, before any work', async (_, id, why) => {
     let worked = false
     const list = [placed(1), placed(2, id)]
-    const handling = handleOnce(test.db, 'a', list, async () => void (worked = true))
+    const handling = handleOnce(test.as('likewise_consumer'), 'a', list, async () => void (worked = true))
     await expect(handling).rejects.toMatchObject({
       code: 'EVENT_UNJUDGED',
       message: expect.stringContaining(why),

@@ -47,14 +47,14 @@ const ms = (text: string | null): number => (text === null ? Number.NaN : Date.p
 
 describe('how far the counts have got', () => {
   it('is not known before a consumer has said so', async () => {
-    const through = await readCountedThrough(test.db, scope, ['100'])
+    const through = await readCountedThrough(test.as('likewise_reader'), scope, ['100'])
     expect([through.all, through.of('100')]).toEqual([null, null])
   })
 
   it('is now where nothing waits, by the clock of the database', async () => {
     const before = await nowMs()
-    await buildCountedThrough(test.db, scope, async () => logsOf(empty))()
-    const through = await readCountedThrough(test.db, scope, ['100'])
+    await buildCountedThrough(test.as('likewise_consumer'), scope, async () => logsOf(empty))()
+    const through = await readCountedThrough(test.as('likewise_reader'), scope, ['100'])
     expect(ms(through.of('100'))).toBeGreaterThanOrEqual(Math.floor(before))
     expect(ms(through.of('100'))).toBeLessThanOrEqual(await nowMs())
     expect(through.all).toBe(through.of('100'))
@@ -63,9 +63,9 @@ describe('how far the counts have got', () => {
   it('is held back by a stuck partition for its own products, and for the whole', async () => {
     const ends = [...empty]
     const stuck = shardOf('100')
-    const note = buildCountedThrough(test.db, scope, async () => logsOf(ends))
+    const note = buildCountedThrough(test.as('likewise_consumer'), scope, async () => logsOf(ends))
     await note()
-    const first = await readCountedThrough(test.db, scope, ['100'])
+    const first = await readCountedThrough(test.as('likewise_reader'), scope, ['100'])
     ends[stuck] = 5
     await mark(stuck, 3)
     await note()
@@ -73,22 +73,22 @@ describe('how far the counts have got', () => {
     await test.db.execute(sql`update metrics.counted_through set at = at - interval '10 s'`)
     await note()
     const other = ['1', '2', '3'].find((key) => shardOf(key) !== stuck) ?? ''
-    const through = await readCountedThrough(test.db, scope, ['100', other])
+    const through = await readCountedThrough(test.as('likewise_reader'), scope, ['100', other])
     expect(ms(through.of('100'))).toBe(ms(first.of('100')) - 10_000)
     expect(ms(through.of(other))).toBeGreaterThan(ms(first.of('100')))
     expect(through.all).toBe(through.of('100'))
     await mark(stuck, 5)
     await note()
-    const healed = await readCountedThrough(test.db, scope, ['100'])
+    const healed = await readCountedThrough(test.as('likewise_reader'), scope, ['100'])
     expect(ms(healed.of('100'))).toBeGreaterThan(ms(through.of(other)))
   })
 
   it('is not known while one partition never was', async () => {
     const ends = [...empty]
     ends[4] = 1
-    await buildCountedThrough(test.db, scope, async () => logsOf(ends))()
+    await buildCountedThrough(test.as('likewise_consumer'), scope, async () => logsOf(ends))()
     const keys = Array.from({ length: 50 }, (_, i) => String(i + 1))
-    const through = await readCountedThrough(test.db, scope, keys)
+    const through = await readCountedThrough(test.as('likewise_reader'), scope, keys)
     expect(through.all).toBe(null)
     for (const key of keys) expect(through.of(key) === null).toBe(shardOf(key) === 4)
   })
@@ -97,30 +97,34 @@ describe('how far the counts have got', () => {
     const key = '100'
     const ends = Array.from({ length: 24 }, () => 0)
     ends[shardOf(key) + 12] = 1
-    await buildCountedThrough(test.db, scope, async () => logsOf(ends))()
-    expect((await readCountedThrough(test.db, scope, [key])).of(key)).toBe(null)
+    await buildCountedThrough(test.as('likewise_consumer'), scope, async () => logsOf(ends))()
+    expect((await readCountedThrough(test.as('likewise_reader'), scope, [key])).of(key)).toBe(null)
     await test.db.execute(sql`truncate metrics.counted_through`)
     const seven = Array.from({ length: 7 }, (_, i) => (i === 6 ? 1 : 0))
-    await buildCountedThrough(test.db, scope, async () => logsOf(seven))()
-    expect((await readCountedThrough(test.db, scope, [key])).of(key)).toBe(null)
+    await buildCountedThrough(test.as('likewise_consumer'), scope, async () => logsOf(seven))()
+    expect((await readCountedThrough(test.as('likewise_reader'), scope, [key])).of(key)).toBe(null)
   })
 
   it('of a key that is parked is the time of its first dead letter, until that is resolved', async () => {
-    await buildCountedThrough(test.db, scope, async () => logsOf(empty))()
+    await buildCountedThrough(test.as('likewise_consumer'), scope, async () => logsOf(empty))()
     const made = Date.parse('2026-11-22T08:00:00.250Z')
     await park('100', '2026-11-22T09:00:00Z', { time: '2026-11-22T08:30:00Z', id: idAt(made) })
     await park('100', '2026-11-22T09:10:00Z')
-    const parked = await readCountedThrough(test.db, scope, ['100', '101'])
+    const parked = await readCountedThrough(test.as('likewise_reader'), scope, ['100', '101'])
     expect(parked.of('100')).toBe('2026-11-22T08:00:00.250Z')
     expect(ms(parked.of('101'))).toBeGreaterThan(Date.parse('2026-11-22T10:00:00Z'))
-    expect((await readCountedThrough(test.db, scope)).all).toBe('2026-11-22T08:00:00.250Z')
+    expect((await readCountedThrough(test.as('likewise_reader'), scope)).all).toBe('2026-11-22T08:00:00.250Z')
     await test.db.execute(sql`update metrics.dead_letters set resolved_at = now(), resolution = 'redriven'`)
-    const free = await readCountedThrough(test.db, scope, ['100'])
+    const free = await readCountedThrough(test.as('likewise_reader'), scope, ['100'])
     expect(free.of('100')).toBe(parked.of('101'))
   })
 
   it('of another consumer is its own', async () => {
-    await buildCountedThrough(test.db, scope, async () => logsOf(empty))()
-    expect((await readCountedThrough(test.db, { ...scope, consumer: 'other' }, ['100'])).of('100')).toBe(null)
+    await buildCountedThrough(test.as('likewise_consumer'), scope, async () => logsOf(empty))()
+    expect(
+      (await readCountedThrough(test.as('likewise_reader'), { ...scope, consumer: 'other' }, ['100'])).of(
+        '100',
+      ),
+    ).toBe(null)
   })
 })

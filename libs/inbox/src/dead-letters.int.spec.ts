@@ -52,7 +52,7 @@ async function work(_tx: Tx, fresh: readonly LikeEvent[]): Promise<void> {
 }
 
 const handle = (...records: InboxRecord[]): Promise<BatchOutcome> =>
-  handleBatch(test.db, { scope: scope(), records, horizon, work })
+  handleBatch(test.as('likewise_consumer'), { scope: scope(), records, horizon, work })
 
 interface Letter {
   offset: bigint
@@ -96,7 +96,7 @@ describe('a record that cannot be read', () => {
         value: expect.any(Uint8Array),
       }),
     ])
-    expect((await readMarks(test.db, consumer, topic))[0]?.nextOffset).toBe(3n)
+    expect((await readMarks(test.as('likewise_consumer'), consumer, topic))[0]?.nextOffset).toBe(3n)
   })
 
   it('holds back the later events of its key, in this batch and the next, while other keys flow', async () => {
@@ -112,7 +112,7 @@ describe('a record that cannot be read', () => {
 
   it('holds back its key in no other topic', async () => {
     await handle(record(0, 1, broken))
-    await handleBatch(test.db, {
+    await handleBatch(test.as('likewise_consumer'), {
       scope: { ...scope(), topic: 'other' },
       records: [record(1, 1)],
       horizon,
@@ -185,7 +185,7 @@ describe('after a redrive', () => {
     expect(await handle(...batch, record(3, 1))).toMatchObject({ handled: 1, duplicates: 1, parked: [] })
     expect(await letters()).toEqual(before)
     expect(applied).toEqual([1, 3])
-    expect(await countDeadLetters(test.db, consumer)).toEqual([])
+    expect(await countDeadLetters(test.as('likewise_consumer'), consumer)).toEqual([])
   })
 })
 
@@ -263,10 +263,10 @@ describe('countDeadLetters', () => {
   it('counts by reason what waits for a decision, for this consumer only', async () => {
     await handle(record(0, 1, broken), record(1, 1), record(2, 1), record(3, 2, { value: null }))
     await resolve(3)
-    expect(await countDeadLetters(test.db, consumer)).toEqual([
+    expect(await countDeadLetters(test.as('likewise_consumer'), consumer)).toEqual([
       { reason: 'behind_parked', count: 2n, oldest: expect.any(Date) },
       { reason: 'not_json', count: 1n, oldest: expect.any(Date) },
     ])
-    expect(await countDeadLetters(test.db, 'somebody else')).toEqual([])
+    expect(await countDeadLetters(test.as('likewise_consumer'), 'somebody else')).toEqual([])
   })
 })

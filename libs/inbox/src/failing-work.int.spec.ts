@@ -17,7 +17,7 @@ let consumer: string
 beforeAll(async () => {
   test = await freshDatabase('failing_work')
   await test.db.execute(
-    sql`create table applied (consumer text, n bigint, constraint small check (n < 1000))`,
+    sql`create table applied (consumer text, n bigint, constraint small check (n < 1000)); grant select, insert on applied to public`,
   )
 })
 afterAll(() => test.drop())
@@ -44,7 +44,13 @@ const handle = (
   work: Work,
   more: Partial<BatchOptions> = {},
 ): Promise<BatchOutcome> =>
-  handleBatch(test.db, { scope: { consumer, topic, partition: 0 }, records, horizon, work, ...more })
+  handleBatch(test.as('likewise_consumer'), {
+    scope: { consumer, topic, partition: 0 },
+    records,
+    horizon,
+    work,
+    ...more,
+  })
 
 async function applied(): Promise<number[]> {
   const rows = await test.db.query<{ n: bigint }>(
@@ -57,7 +63,7 @@ const letters = () =>
   test.db.query<{ offset: bigint; reason: string; detail: string; attempts: number; blocks: boolean }>(sql`
     select record_offset as offset, reason, detail, attempts, blocks_key as blocks
     from metrics.dead_letters where consumer = ${consumer} order by record_offset`)
-const mark = async () => (await readMarks(test.db, consumer, topic))[0]?.nextOffset
+const mark = async () => (await readMarks(test.as('likewise_consumer'), consumer, topic))[0]?.nextOffset
 
 /** Ten records of ten products. */
 const ten = () => Array.from({ length: 10 }, (_, i) => likeRecord(i, 100 + i))

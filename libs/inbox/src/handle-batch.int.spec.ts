@@ -19,7 +19,7 @@ beforeAll(async () => {
   test = await freshDatabase('inbox')
   // The effect, for these tests: one row per time an event was applied. No key, so that twice would show.
   await test.db.execute(
-    sql`create table applied (consumer text, event_id uuid, n bigint generated always as identity)`,
+    sql`create table applied (consumer text, event_id uuid, n bigint generated always as identity); grant select, insert on applied to public`,
   )
 })
 afterAll(() => test.drop())
@@ -55,7 +55,12 @@ function handle(
   work: Work = apply(consumer),
   partition = 0,
 ): Promise<BatchOutcome> {
-  return handleBatch(test.db, { scope: { consumer, topic, partition }, records, horizon, work })
+  return handleBatch(test.as('likewise_consumer'), {
+    scope: { consumer, topic, partition },
+    records,
+    horizon,
+    work,
+  })
 }
 
 async function applied(by = consumer): Promise<string[]> {
@@ -70,7 +75,8 @@ async function remembered(by = consumer): Promise<number> {
 }
 
 async function mark(by = consumer, partition = 0): Promise<bigint | undefined> {
-  return (await readMarks(test.db, by, topic)).find((one) => one.partition === partition)?.nextOffset
+  return (await readMarks(test.as('likewise_consumer'), by, topic)).find((one) => one.partition === partition)
+    ?.nextOffset
 }
 
 /** As after a restore of the mark, or a topic that is read again from its beginning. */
@@ -250,7 +256,7 @@ describe('two consumers with different names', () => {
     const other = `${consumer}-other`
     const [mine, theirs] = await Promise.all([
       handle(batch),
-      handleBatch(test.db, {
+      handleBatch(test.as('likewise_consumer'), {
         scope: { consumer: other, topic, partition: 0 },
         records: batch,
         horizon,

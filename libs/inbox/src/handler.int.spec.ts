@@ -37,7 +37,7 @@ function start(by: typeof work = work) {
   const telemetry = buildTelemetry('test')
   processes.push(telemetry)
   return buildHandler({
-    ...{ db: test.db, consumer, horizon, telemetry, work: by, transactionsAtOnceMax: 3 },
+    ...{ db: test.as('likewise_consumer'), consumer, horizon, telemetry, work: by, transactionsAtOnceMax: 3 },
     log: buildLogger(
       { service: 'test', level: 'debug' },
       { write: (line) => void lines.push(JSON.parse(line) as (typeof lines)[number]) },
@@ -72,7 +72,8 @@ function logOf(records: readonly InboxRecord[]) {
 
 const likes = (count: number, from = 0) =>
   Array.from({ length: count }, (_, i) => likeRecord(from + i, 100 + from + i))
-const mark = async () => Number((await readMarks(test.db, consumer, topic))[0]?.nextOffset)
+const mark = async () =>
+  Number((await readMarks(test.as('likewise_consumer'), consumer, topic))[0]?.nextOffset)
 const told = (level: string) => lines.filter((line) => line.level === level)
 /** Of all processes. */
 async function counted(line: string): Promise<number> {
@@ -219,7 +220,9 @@ describe('small batches of several partitions', () => {
       process(batch(records, 1_000, { partition, isFirst: false }))
   }
   const marks = async () =>
-    (await readMarks(test.db, consumer, topic)).map(({ nextOffset }) => Number(nextOffset))
+    (await readMarks(test.as('likewise_consumer'), consumer, topic)).map(({ nextOffset }) =>
+      Number(nextOffset),
+    )
 
   it('share a transaction, and each has its own mark', async () => {
     let runs = 0

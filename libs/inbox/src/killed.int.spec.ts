@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { sql } from '@likewise/database'
-import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
+import { type TestDatabase, freshDatabase, urlAs } from '@likewise/database/testing'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals'
 import type { InboxRecord } from './judgement.ts'
 import { readMarks } from './offsets.ts'
@@ -15,7 +15,9 @@ let consumer: string
 
 beforeAll(async () => {
   test = await freshDatabase('killed')
-  await test.db.execute(sql`create table applied (consumer text, n bigint)`)
+  await test.db.execute(
+    sql`create table applied (consumer text, n bigint); grant select, insert on applied to public`,
+  )
 })
 afterAll(() => test.drop())
 beforeEach(() => {
@@ -41,7 +43,7 @@ function consume({ batches, work = '', onOut }: Run): Promise<ChildEnd> {
     import { buildHandler } from './handler.ts'
     const batches = ${JSON.stringify(wire)}
     const consumer = ${JSON.stringify(consumer)}
-    const url = ${JSON.stringify(test.url)}
+    const url = ${JSON.stringify(urlAs('likewise_consumer', test.url))}
     const db = connectDatabase({ url, poolSizeMax: 8, connectTimeoutMs: 5000, statementTimeoutMs: 20000, applicationName: 'child' })
     const log = buildLogger({ service: 'child', level: 'silent' })
     const say = (text) => new Promise((resolve) => process.stdout.write(text + '\\n', resolve))
@@ -80,7 +82,7 @@ const letters = () =>
     select partition, record_offset as offset, reason, detail, attempts from metrics.dead_letters
     where consumer = ${consumer} order by partition, record_offset`)
 const marks = async () =>
-  (await readMarks(test.db, consumer, topic)).map(({ nextOffset }) => Number(nextOffset))
+  (await readMarks(test.as('likewise_consumer'), consumer, topic)).map(({ nextOffset }) => Number(nextOffset))
 const likes = (count: number, from = 0) =>
   Array.from({ length: count }, (_, i) => likeRecord(from + i, 100 + from + i))
 

@@ -46,7 +46,7 @@ describe('purgeHandled', () => {
       const ids = dayOf(daysAgo).map((ms) => Math.min(ms, nowMs + dayMs))
       await remember(ids)
       const isPast = Math.max(...ids) < nowMs - keptDays * dayMs
-      const purged = await purgeHandled(test.db)
+      const purged = await purgeHandled(test.as('likewise_consumer'))
       expect([daysAgo, purged.length, await left()]).toEqual([daysAgo, isPast ? 1 : 0, isPast ? 0 : 2])
       await test.db.execute(sql`truncate metrics.event_handled`)
     }
@@ -55,7 +55,7 @@ describe('purgeHandled', () => {
   it('empties the slot of the days after tomorrow before anyone can ask for them, and none that can be asked for', async () => {
     const days = Array.from({ length: ringDays + 2 }, (_, i) => i - 1)
     for (const daysAgo of days) await remember(dayOf(daysAgo).slice(0, 1))
-    await purgeHandled(test.db)
+    await purgeHandled(test.as('likewise_consumer'))
     const rows = await test.db.query<{ age: number }>(sql`
       select (extract(epoch from clock_timestamp() - uuid_extract_timestamp(event_id)) / 86400)::float8 as age
       from metrics.event_handled order by age`)
@@ -78,12 +78,12 @@ describe('purgeHandled', () => {
     const [ahead = 0] = dayOf(-1)
     for (const consumer of ['a', 'b', 'c']) await remember([old, old + 1, old + 2], consumer)
     await remember([ahead], 'b')
-    expect(await purgeHandled(test.db)).toEqual([])
+    expect(await purgeHandled(test.as('likewise_consumer'))).toEqual([])
     expect(await left()).toBe(10)
     await test.db.execute(
       sql`delete from metrics.event_handled where uuid_extract_timestamp(event_id) > now()`,
     )
-    expect(await purgeHandled(test.db)).toHaveLength(1)
+    expect(await purgeHandled(test.as('likewise_consumer'))).toHaveLength(1)
     expect(await left()).toBe(0)
   })
 
@@ -92,12 +92,14 @@ describe('purgeHandled', () => {
     const ahead = old + 20 * ringDays * dayMs
     await remember(Array.from({ length: 6_000 }, (_, i) => old + i))
     for (const consumer of ['a', 'b']) await remember([ahead], consumer)
-    expect(await purgeHandled(test.db)).toEqual([{ slot: expect.any(Number), rowsAbout: 6_000 }])
+    expect(await purgeHandled(test.as('likewise_consumer'))).toEqual([
+      { slot: expect.any(Number), rowsAbout: 6_000 },
+    ])
     expect(await left()).toBe(2)
-    expect(await purgeHandled(test.db)).toEqual([])
+    expect(await purgeHandled(test.as('likewise_consumer'))).toEqual([])
     const [young = 0] = dayOf(33 - ringDays)
     await remember([old, young], 'c')
-    expect(await purgeHandled(test.db)).toEqual([])
+    expect(await purgeHandled(test.as('likewise_consumer'))).toEqual([])
   })
 
   it('never lets a duplicate through: what handleOnce still judges is remembered (I2)', async () => {
@@ -108,9 +110,9 @@ describe('purgeHandled', () => {
       aggregateId: '1',
     }
     const work = () => Promise.resolve()
-    expect(await handleOnce(test.db, 'a', justInTime, work)).toBe('handled')
-    await purgeHandled(test.db)
-    expect(await handleOnce(test.db, 'a', justInTime, work)).toBe('duplicate')
+    expect(await handleOnce(test.as('likewise_consumer'), 'a', justInTime, work)).toBe('handled')
+    await purgeHandled(test.as('likewise_consumer'))
+    expect(await handleOnce(test.as('likewise_consumer'), 'a', justInTime, work)).toBe('duplicate')
   })
 
   it('leaves a slot into which an id is committed while it waits for its lock', async () => {
@@ -120,7 +122,7 @@ describe('purgeHandled', () => {
     const writer = await openTx(test.db)
     await remember([ahead], 'a', writer.tx)
     const over = new AbortController()
-    const purging = purgeHandled(test.db).finally(() => over.abort())
+    const purging = purgeHandled(test.as('likewise_consumer')).finally(() => over.abort())
     const waiting = sql`select 1 from pg_locks where not granted and mode = 'AccessExclusiveLock'`
     while ((await test.db.query(waiting)).length === 0 && !over.signal.aborted) await pause(1)
     await writer.commit()
@@ -135,7 +137,10 @@ describe('purgeHandled', () => {
     await reader.tx.query(sql`select count(*) from metrics.event_handled`)
     const stopping = new AbortController()
     let busy = 0
-    const purging = purgeHandled(test.db, { stopping: stopping.signal, onBusy: () => void (busy += 1) })
+    const purging = purgeHandled(test.as('likewise_consumer'), {
+      stopping: stopping.signal,
+      onBusy: () => void (busy += 1),
+    })
     const waits: number[] = []
     while (busy < 2) {
       const begunMs = performance.now()
@@ -146,12 +151,12 @@ describe('purgeHandled', () => {
     expect(await purging).toEqual([])
     await reader.commit()
     expect(Math.max(...waits)).toBeLessThan(1_000)
-    expect(await purgeHandled(test.db)).toHaveLength(1)
+    expect(await purgeHandled(test.as('likewise_consumer'))).toHaveLength(1)
   }, 30_000)
 
   it('is harmless when two do it at once', async () => {
     await remember([32, 33].flatMap((daysAgo) => dayOf(daysAgo).slice(0, 1)).map((ms) => ms - dayMs))
-    const purged = await Promise.all([1, 2, 3].map(() => purgeHandled(test.db)))
+    const purged = await Promise.all([1, 2, 3].map(() => purgeHandled(test.as('likewise_consumer'))))
     expect(purged.flat().map(({ slot }) => slot)).toHaveLength(2)
     expect(await left()).toBe(0)
   })
@@ -163,7 +168,7 @@ describe('purgeHandled', () => {
     }
     await test.db.execute(sql`analyze metrics.event_handled`)
     const looked = explained(test.db)
-    await purgeHandled({ ...test.db, query: looked.query })
+    await purgeHandled({ ...test.as('likewise_consumer'), query: looked.query })
     expect(looked.rowsTouched()).toBeLessThan(30 * 40)
   })
 })
@@ -176,7 +181,7 @@ it('a keeper purges by itself, and tells the slot and its rows', async () => {
   const telemetry = buildTelemetry('test')
   const write = (line: string) => void lines.push(JSON.parse(line) as Record<string, unknown>)
   const log = buildLogger({ service: 'test', level: 'info' }, { write })
-  const stop = keepHandled({ db: test.db, everyMs: 3_600_000, log, telemetry })
+  const stop = keepHandled({ db: test.as('likewise_consumer'), everyMs: 3_600_000, log, telemetry })
   while (!(await telemetry.text()).includes('likewise_inbox_purged_slots_total 1\n')) await pause(10)
   await stop()
   expect(lines).toMatchObject([{ slot: Math.floor(old / dayMs) % ringDays, rowsAbout: expect.any(Number) }])

@@ -34,9 +34,9 @@ export interface Bench {
 export async function freshBenches(name: string): Promise<TestDatabase & { bench: () => Bench }> {
   const test = await freshDatabase(name)
   await test.db.execute(
-    sql`create table applied (consumer text, user_id bigint, n bigint generated always as identity)`,
+    sql`create table applied (consumer text, user_id bigint, n bigint generated always as identity); grant select, insert on applied to public`,
   )
-  return { ...test, bench: () => benchOf(test.db, `test-${randomUUID()}`) }
+  return { ...test, bench: () => benchOf(test, `test-${randomUUID()}`) }
 }
 
 export const applyAs =
@@ -47,7 +47,9 @@ export const applyAs =
       from unnest(${events.map(({ data }) => data.userId)}::bigint[]) with ordinality as e(user_id, place) order by place`)
   }
 
-function benchOf(db: Database, consumer: string): Bench {
+function benchOf(test: TestDatabase, consumer: string): Bench {
+  const { db } = test
+  const operator = test.as('likewise_operator')
   const work = applyAs(consumer)
   const all = async (moves: AsyncGenerator<KeyOutcome>) => {
     const outcomes: KeyOutcome[] = []
@@ -59,9 +61,14 @@ function benchOf(db: Database, consumer: string): Bench {
     db,
     consumer,
     handle: (records, partition = 0, effect = work) =>
-      handleBatch(db, { scope: { consumer, topic, partition }, records, horizon, work: effect }),
-    redrive: (selection, asked = {}) => all(redrive(db, { ...action, selection, ...asked })),
-    discard: (selection, asked = {}) => all(discard(db, { ...action, selection, ...asked })),
+      handleBatch(test.as('likewise_consumer'), {
+        scope: { consumer, topic, partition },
+        records,
+        horizon,
+        work: effect,
+      }),
+    redrive: (selection, asked = {}) => all(redrive(operator, { ...action, selection, ...asked })),
+    discard: (selection, asked = {}) => all(discard(operator, { ...action, selection, ...asked })),
     async applied() {
       const rows = await db.query<{ offset: number }>(
         sql`select (user_id - 1)::float8 as "offset" from applied where consumer = ${consumer} order by n`,

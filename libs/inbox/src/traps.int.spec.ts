@@ -17,7 +17,7 @@ let consumer: string
 beforeAll(async () => {
   test = await freshDatabase('inbox_traps')
   await test.db.execute(
-    sql`create table applied (consumer text, n bigint, at bigint generated always as identity)`,
+    sql`create table applied (consumer text, n bigint, at bigint generated always as identity); grant select, insert on applied to public`,
   )
 })
 afterAll(() => test.drop())
@@ -38,7 +38,7 @@ const applying =
       )
   }
 const handle = (records: readonly InboxRecord[], work = applying()): Promise<BatchOutcome> =>
-  handleBatch(test.db, { scope: scope(), records, horizon, work })
+  handleBatch(test.as('likewise_consumer'), { scope: scope(), records, horizon, work })
 
 async function applied(): Promise<number[]> {
   const rows = await test.db.query<{ n: bigint }>(
@@ -46,7 +46,8 @@ async function applied(): Promise<number[]> {
   )
   return rows.map(({ n }) => Number(n))
 }
-const mark = async () => Number((await readMarks(test.db, consumer, topic))[0]?.nextOffset)
+const mark = async () =>
+  Number((await readMarks(test.as('likewise_consumer'), consumer, topic))[0]?.nextOffset)
 const letters = () =>
   test.db.query<{ offset: bigint; reason: string; resolution: string | null }>(sql`
     select record_offset as offset, reason, resolution from metrics.dead_letters

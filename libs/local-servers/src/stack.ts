@@ -1,6 +1,5 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { migrate, unusableDatabase } from '@likewise/database'
 import { topicPlans } from '@likewise/events'
 import { ensureTopics } from '@likewise/kafka'
 import { Failure, type Logger, pause, parseBrokers } from '@likewise/service'
@@ -10,6 +9,7 @@ import { type Servers, startServers } from './servers.ts'
 import { isHeld } from './server-hold.ts'
 import { type App, type RunningService, startService, stopService } from './services.ts'
 import { type StackPlan, servicePlans } from './stack-plan.ts'
+import { prepareDatabases } from './stack-databases.ts'
 import { until } from './until.ts'
 
 export interface Stack {
@@ -62,21 +62,25 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     signal?.throwIfAborted()
     started()
     const migrated = step('tables')
-    await migrateBoth(servers, signal)
+    const databasesOf = await prepareDatabases(servers, { env: options.env, signal })
     migrated()
     const made = step('topics')
     await prepareTopics(servers.kafkaBrokers, log).catch((error: unknown) => {
-      throw named('KAFKA_BROKERS', servers, error)
+      throw namingBrokers(servers, error)
     })
     signal?.throwIfAborted()
     made()
-    const env = { ...options.env, ...connectionsOf(servers) }
+    const envOf = (app: App) => ({
+      ...options.env,
+      ...databasesOf(app),
+      KAFKA_BROKERS: servers.kafkaBrokers,
+    })
     await writeConnections(home, servers)
     const ready = step('services')
     // Together: on two cores they start no slower than one by one, and the last is ready sooner.
     const results = await Promise.allSettled(
       servicePlans(plan).map(async (service) =>
-        services.push(await startService({ home, plan: service, env, signal })),
+        services.push(await startService({ home, plan: service, env: envOf(service.app), signal })),
       ),
     )
     const failed = results.find((result) => result.status === 'rejected')
@@ -86,7 +90,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     services.sort((a, b) => a.plan.name.localeCompare(b.plan.name))
     const stopping = watching.signal
     services.forEach((_, index) =>
-      supervisors.push(superviseService({ services, index, home, env, log, stopping })),
+      supervisors.push(superviseService({ services, index, home, envOf, log, stopping })),
     )
     for (const name of ['postgres', 'kafka'] as const) {
       const server = servers[name]
@@ -100,23 +104,10 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   return { servers, services, stop }
 }
 
-async function migrateBoth(servers: Servers, signal: AbortSignal | undefined): Promise<void> {
-  const { catalogDatabaseUrl, metricsDatabaseUrl } = servers
-  const databases: [string, string][] = [['CATALOG_DATABASE_URL', catalogDatabaseUrl]]
-  if (metricsDatabaseUrl !== catalogDatabaseUrl) databases.push(['METRICS_DATABASE_URL', metricsDatabaseUrl])
-  for (const [variable, url] of databases) {
-    await migrate(url).catch((error: unknown) => {
-      throw named(variable, servers, error)
-    })
-    signal?.throwIfAborted()
-  }
-}
-
 /** A fault of somebody else's server is mended by looking at the variable that names it. */
-function named(variable: string, { kind }: Servers, error: unknown): unknown {
+function namingBrokers({ kind }: Servers, error: unknown): unknown {
   if (kind !== 'env' || !(error instanceof Failure)) return error
-  if (variable !== 'KAFKA_BROKERS') return unusableDatabase(variable, error)
-  return new Failure(error.code, `${variable}: ${error.message}`, { cause: error, details: error.details })
+  return new Failure(error.code, `KAFKA_BROKERS: ${error.message}`, { cause: error, details: error.details })
 }
 
 /**
@@ -186,11 +177,11 @@ async function superviseService(options: {
   services: RunningService[]
   index: number
   home: string
-  env: Readonly<Record<string, string | undefined>>
+  envOf: (app: App) => Readonly<Record<string, string | undefined>>
   log: Logger
   stopping: AbortSignal
 }): Promise<void> {
-  const { services, index, home, env, log, stopping } = options
+  const { services, index, home, envOf, log, stopping } = options
   const stopped = new Promise<undefined>((resolve) => {
     stopping.addEventListener('abort', () => resolve(undefined), { once: true })
   })
@@ -207,7 +198,7 @@ async function superviseService(options: {
     while (services[index] === service) {
       await pause(restartMs, stopping)
       if (ended()) return
-      await startService({ home, plan: service.plan, env, signal: stopping }).then(
+      await startService({ home, plan: service.plan, env: envOf(service.plan.app), signal: stopping }).then(
         (started) => (services[index] = started),
         (error: unknown) => {
           if (!ended()) log.warn({ err: error, service: service.plan.name }, 'service not started')

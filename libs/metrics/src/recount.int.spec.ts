@@ -54,9 +54,9 @@ async function applyRuns(
   const all: Like[] = []
   for (const [batch, rolls] of steps) {
     const likes = batch.map(([productId, liked, age]) => ({ productId, liked, atMs: baseMs - age }))
-    if (likes.length > 0) await applyLikes(test.db, likes)
+    if (likes.length > 0) await applyLikes(test.as('likewise_consumer'), likes)
     all.push(...likes)
-    if (rolls) await rollUp(test.db, kept)
+    if (rolls) await rollUp(test.as('likewise_consumer'), kept)
   }
   return { all, baseMs }
 }
@@ -86,7 +86,7 @@ describe('whatever the history, however it is cut, late and rolled up in between
         fc.integer({ min: 1, max: 4 }),
         async (steps, window, limit) => {
           const { all } = await applyRuns(steps)
-          const trending = await readTrending(test.db, window, limit)
+          const trending = await readTrending(test.as('likewise_reader'), window, limit)
           const recount = recountTrending(all, Date.parse(trending.from), Date.parse(trending.to))
           expect(trending.products).toEqual(recount.slice(0, limit))
         },
@@ -101,7 +101,7 @@ describe('whatever the history, however it is cut, late and rolled up in between
         const { all, baseMs } = await applyRuns(steps)
         const momentMs = Math.min(momentOf(all, baseMs, near), baseMs)
         for (const productId of products) {
-          const asOf = await readLikeCountAsOf(test.db, productId, momentMs)
+          const asOf = await readLikeCountAsOf(test.as('likewise_reader'), productId, momentMs)
           if (asOf === 'future') throw new Error('a moment before now was taken for the future')
           const edgeMs = Date.parse(asOf.asOf)
           const unitMs = resolutionsMs[asOf.resolution]
@@ -127,7 +127,7 @@ describe('whatever the history, however it is cut, late and rolled up in between
         const fromMs = momentOf(all, baseMs, near)
         const asked = { productId: 1, fromMs, toMs: fromMs + points * steps[step] * 1_000, step }
         expect(pointsOf(asked)).toBeLessThanOrEqual(pointsMax)
-        const history = await readHistory(test.db, asked)
+        const history = await readHistory(test.as('likewise_reader'), asked)
         const stepMs = steps[history.step] * 1_000
         expect(Date.parse(history.from)).toBe(Math.floor(asked.fromMs / stepMs) * stepMs)
         expect(Date.parse(history.to)).toBe(Math.ceil(asked.toMs / stepMs) * stepMs)

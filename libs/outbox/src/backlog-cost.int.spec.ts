@@ -18,8 +18,8 @@ let held: Lease[]
 
 beforeEach(async () => {
   test = await freshDatabase('backlog_cost')
-  const { leases } = await renewLeases(test.db, owner, 600_000)
-  held = await takeLeases(test.db, owner, leases)
+  const { leases } = await renewLeases(test.as('likewise_relay'), owner, 600_000)
+  held = await takeLeases(test.as('likewise_relay'), owner, leases)
 })
 afterEach(() => test.drop())
 
@@ -48,9 +48,9 @@ async function ageLog(count: number): Promise<void> {
 
 /** Publishes the windows there are, but for their last `left` seqs. */
 async function publish(left = 0n): Promise<void> {
-  for (const window of await nextWindows(test.db, owner, held)) {
+  for (const window of await nextWindows(test.as('likewise_relay'), owner, held)) {
     const { epoch } = held.find((lease) => lease.shard === window.shard)!
-    await settle(test.db, { owner, epoch }, window, { afterSeq: window.lastSeq - left })
+    await settle(test.as('likewise_relay'), { owner, epoch }, window, { afterSeq: window.lastSeq - left })
   }
 }
 const pending = async (db = test.db): Promise<bigint> => (await readBacklog(db))[shard]!.pending
@@ -96,7 +96,7 @@ describe('a step of a cursor', () => {
     await reader.tx.execute(sql`insert into catalog.likes (user_id, product_id) values (1, 1)`) // has an xid now
     await ageLog(20_000)
     await write(1)
-    const [window] = await nextWindows(test.db, owner, held)
+    const [window] = await nextWindows(test.as('likewise_relay'), owner, held)
     const { epoch } = held.find((lease) => lease.shard === shard)!
     const stepping = explained(test.db)
     await settle(stepping, { owner, epoch }, window!, { afterSeq: window!.lastSeq })
@@ -123,7 +123,7 @@ describe('a poll, a step and a renewal', () => {
     }
     await blocks() // reads the catalogs
     const before = await blocks()
-    for (let i = 0; i < renewals; i += 1) await renewLeases(test.db, owner, 600_000)
+    for (let i = 0; i < renewals; i += 1) await renewLeases(test.as('likewise_relay'), owner, 600_000)
     const after = await blocks()
     await reader.rollback()
     for (const [i, now] of after.entries()) {
@@ -151,7 +151,7 @@ describe('the log of a shard', () => {
     await write(1)
     await publish()
     expect(await countRows()).toBeGreaterThan(500)
-    await purgeRing(test.db, { retentionDays: 7, actor: 'test' })
+    await purgeRing(test.as('likewise_relay'), { retentionDays: 7, actor: 'test' })
     expect(await countRows()).toBeLessThanOrEqual(53)
   })
 })

@@ -16,18 +16,19 @@ let epoch: bigint
 
 beforeEach(async () => {
   test = await freshDatabase('backlog')
-  const { leases } = await renewLeases(test.db, owner, 600_000)
-  epoch = (await takeLeases(test.db, owner, [leases[shard]!]))[0]!.epoch
+  const { leases } = await renewLeases(test.as('likewise_relay'), owner, 600_000)
+  epoch = (await takeLeases(test.as('likewise_relay'), owner, [leases[shard]!]))[0]!.epoch
 })
 afterEach(() => test.drop())
 
-const open = async (): Promise<Window> => (await nextWindows(test.db, owner, [{ shard, epoch }]))[0]!
+const open = async (): Promise<Window> =>
+  (await nextWindows(test.as('likewise_relay'), owner, [{ shard, epoch }]))[0]!
 const holder = () => ({ owner, epoch })
-const ofShard = async (): Promise<ShardBacklog> => (await readBacklog(test.db))[shard]!
+const ofShard = async (): Promise<ShardBacklog> => (await readBacklog(test.as('likewise_relay')))[shard]!
 
 describe('the backlog', () => {
   it('names every shard of an empty outbox, with nothing waiting and nobody but the holder', async () => {
-    const backlog = await readBacklog(test.db)
+    const backlog = await readBacklog(test.as('likewise_relay'))
     expect(backlog.map((one) => one.shard)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
     for (const one of backlog) {
       expect(one).toMatchObject({ pending: 0n, oldestAgeMs: null, attempts: 0, lastError: null })
@@ -43,7 +44,7 @@ describe('the backlog', () => {
     await test.db.execute(sql`
       update catalog.outbox_events set created_at = now() - interval '1 hour'
       where seq = (select min(seq) from catalog.outbox_events)`)
-    const backlog = await readBacklog(test.db)
+    const backlog = await readBacklog(test.as('likewise_relay'))
     expect(backlog[shard]).toMatchObject({ pending: 3n })
     expect(backlog[shard]?.oldestAgeMs).toBeGreaterThanOrEqual(3_600_000)
     expect(backlog[shard]?.oldestAgeMs).toBeLessThan(3_660_000)
@@ -57,9 +58,11 @@ describe('the backlog', () => {
     const window = await open()
     expect((await ofShard()).pending).toBe(4n)
     await write(test.db, numbered('e', 2), '100')
-    const settled = await settle(test.db, holder(), window, { afterSeq: window.lastSeq - 1n })
+    const settled = await settle(test.as('likewise_relay'), holder(), window, {
+      afterSeq: window.lastSeq - 1n,
+    })
     expect((await ofShard()).pending).toBe(3n)
-    await settle(test.db, holder(), settled!, { afterSeq: window.lastSeq })
+    await settle(test.as('likewise_relay'), holder(), settled!, { afterSeq: window.lastSeq })
     expect((await ofShard()).pending).toBe(2n)
   })
 
@@ -68,7 +71,7 @@ describe('the backlog', () => {
     await write(late.tx, numbered('e', 1), '100')
     await write(test.db, numbered('e', 1), '100')
     const window = await open()
-    await settle(test.db, holder(), window, { afterSeq: window.lastSeq })
+    await settle(test.as('likewise_relay'), holder(), window, { afterSeq: window.lastSeq })
     expect(await ofShard()).toMatchObject({ pending: 0n, oldestAgeMs: null })
     await late.commit()
     expect((await ofShard()).pending).toBe(1n)
@@ -79,7 +82,7 @@ describe('the backlog', () => {
     await write(late.tx, numbered('e', 2), '100')
     await write(test.db, numbered('e', 5), '100')
     const window = await open()
-    await settle(test.db, holder(), window, { afterSeq: window.lastSeq - 2n })
+    await settle(test.as('likewise_relay'), holder(), window, { afterSeq: window.lastSeq - 2n })
     await late.commit()
     await write(test.db, numbered('e', 3), '100')
     const [row] = await test.db.query<{ count: bigint }>(sql`

@@ -212,7 +212,7 @@ onThisMachine(`a crash of PostgreSQL${why}`, () => {
 
   it('gives out xids again, and no row that is written under one is passed over (I1, I4)', async () => {
     let polls = 0
-    const db = intercepting(test.db, async (statement, run) => {
+    const db = intercepting(test.as('likewise_relay'), async (statement, run) => {
       const rows = await run()
       if (statement.sql.includes('insert into catalog.outbox_cursors')) polls += 1
       return rows

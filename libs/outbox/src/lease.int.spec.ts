@@ -24,12 +24,12 @@ const shardsOf = (leases: readonly Lease[]): number[] =>
   leases.map(({ shard }) => shard).sort((a, b) => a - b)
 
 async function free(owner: string, leaseMs = minuteMs): Promise<Lease[]> {
-  return (await renewLeases(test.db, owner, leaseMs)).leases.filter((lease) => lease.free)
+  return (await renewLeases(test.as('likewise_relay'), owner, leaseMs)).leases.filter((lease) => lease.free)
 }
 
 /** Takes every free lease for `owner`. */
 async function takeAll(owner: string, leaseMs = minuteMs): Promise<Lease[]> {
-  return takeLeases(test.db, owner, await free(owner, leaseMs))
+  return takeLeases(test.as('likewise_relay'), owner, await free(owner, leaseMs))
 }
 
 async function leaseOf(shard: number): Promise<{ owner: string | null; epoch: bigint; leftMs: number }> {
@@ -66,8 +66,8 @@ describe('taking leases', () => {
   it('lets one of two relays that want the same shard have it', async () => {
     const wanted = await free(one)
     const [byOne, byTwo] = await Promise.all([
-      takeLeases(test.db, one, wanted),
-      takeLeases(test.db, two, wanted),
+      takeLeases(test.as('likewise_relay'), one, wanted),
+      takeLeases(test.as('likewise_relay'), two, wanted),
     ])
     expect(shardsOf([...byOne, ...byTwo])).toEqual(shardsOf(wanted))
   })
@@ -76,9 +76,9 @@ describe('taking leases', () => {
     const stale = await free(two)
     await takeAll(one)
     expect(await free(two)).toEqual([])
-    expect(await takeLeases(test.db, two, stale)).toEqual([])
+    expect(await takeLeases(test.as('likewise_relay'), two, stale)).toEqual([])
     const holding = stale.map((lease) => ({ ...lease, epoch: 1n }))
-    expect(await takeLeases(test.db, two, holding)).toEqual([])
+    expect(await takeLeases(test.as('likewise_relay'), two, holding)).toEqual([])
     expect((await leaseOf(3)).owner).toBe(one)
   })
 
@@ -95,7 +95,7 @@ describe('taking leases', () => {
   it('takes a lease that lies so far in the future that a clock must have been wrong', async () => {
     const three = randomUUID()
     const wanted = await free(three)
-    await takeLeases(test.db, three, wanted.filter(({ shard }) => shard === 4)) // prettier-ignore
+    await takeLeases(test.as('likewise_relay'), three, wanted.filter(({ shard }) => shard === 4)) // prettier-ignore
     await takeAll(one)
     await seenUntil(three, 'infinity')
     await seenUntil(one, '9 min')
@@ -106,8 +106,8 @@ describe('taking leases', () => {
   it('does nothing when the epoch has moved on since the table was read', async () => {
     const stale = await free(two)
     await takeAll(one)
-    await releaseLeases(test.db, one, [7])
-    expect(await takeLeases(test.db, two, stale)).toEqual([])
+    await releaseLeases(test.as('likewise_relay'), one, [7])
+    expect(await takeLeases(test.as('likewise_relay'), two, stale)).toEqual([])
     expect((await leaseOf(7)).owner).toBeNull()
   })
 })
@@ -122,7 +122,7 @@ describe('a relay that renews at the moment another takes its shards over', () =
     const renewing = await openTx(test.db)
     const renewed = await renewLeases(renewing.tx, one, minuteMs)
     expect(heldBy(one, renewed.leases)).toHaveLength(12)
-    const taking = takeLeases(test.db, two, wanted)
+    const taking = takeLeases(test.as('likewise_relay'), two, wanted)
     await untilOneWaits()
     await renewing.commit()
     expect(await taking).toEqual([])
@@ -134,10 +134,10 @@ describe('a relay that renews at the moment another takes its shards over', () =
     async (how) => {
       await takeAll(one, 0)
       const wanted = await free(two)
-      if (how === 'had no row any more') await leaveRelays(test.db, one)
+      if (how === 'had no row any more') await leaveRelays(test.as('likewise_relay'), one)
       const takeover = await openTx(test.db)
       expect(await takeLeases(takeover.tx, two, wanted)).toHaveLength(12)
-      const renewing = renewLeases(test.db, one, minuteMs)
+      const renewing = renewLeases(test.as('likewise_relay'), one, minuteMs)
       await untilOneWaits()
       await takeover.commit()
       const { leases } = await renewing
@@ -149,11 +149,11 @@ describe('a relay that renews at the moment another takes its shards over', () =
   it('keeps them where it was first and had no row any more', async () => {
     await takeAll(one, 0)
     const wanted = await free(two)
-    await leaveRelays(test.db, one)
+    await leaveRelays(test.as('likewise_relay'), one)
     const renewing = await openTx(test.db)
     const renewed = await renewLeases(renewing.tx, one, minuteMs)
     expect(heldBy(one, renewed.leases)).toHaveLength(12)
-    const taking = takeLeases(test.db, two, wanted)
+    const taking = takeLeases(test.as('likewise_relay'), two, wanted)
     await untilOneWaits()
     await renewing.commit()
     expect(await taking).toEqual([])
@@ -163,7 +163,7 @@ describe('a relay that renews at the moment another takes its shards over', () =
 describe('keeping leases', () => {
   it('renews what the relay holds, without a new epoch', async () => {
     await takeAll(one, 5_000)
-    await renewLeases(test.db, one, minuteMs)
+    await renewLeases(test.as('likewise_relay'), one, minuteMs)
     const lease = await leaseOf(0)
     expect(lease).toMatchObject({ owner: one, epoch: 1n })
     expect(lease.leftMs).toBeGreaterThan(30_000)
@@ -171,13 +171,13 @@ describe('keeping leases', () => {
 
   it('renews nobody else', async () => {
     await takeAll(one, 5_000)
-    await renewLeases(test.db, two, minuteMs)
+    await renewLeases(test.as('likewise_relay'), two, minuteMs)
     expect((await leaseOf(0)).leftMs).toBeLessThanOrEqual(5_000)
   })
 
   it('keeps a lease that ran out while nobody wanted it', async () => {
     await takeAll(one, 0)
-    const { leases } = await renewLeases(test.db, one, minuteMs)
+    const { leases } = await renewLeases(test.as('likewise_relay'), one, minuteMs)
     expect(leases.every(({ owner, epoch, free }) => owner === one && epoch === 1n && !free)).toBe(true)
   })
 })
@@ -185,38 +185,38 @@ describe('keeping leases', () => {
 describe('giving leases back', () => {
   it('frees the shards at once and keeps the epoch, which never falls', async () => {
     await takeAll(one)
-    await releaseLeases(test.db, one, [1, 2])
+    await releaseLeases(test.as('likewise_relay'), one, [1, 2])
     expect(shardsOf(await free(two))).toEqual([1, 2])
     expect((await takeAll(two)).map(({ epoch }) => epoch)).toEqual([2n, 2n])
   })
 
   it('cannot give back what belongs to another relay', async () => {
     await takeAll(one)
-    await releaseLeases(test.db, two, [1, 2])
+    await releaseLeases(test.as('likewise_relay'), two, [1, 2])
     expect((await leaseOf(1)).owner).toBe(one)
   })
 })
 
 describe('who is alive', () => {
   it('counts a relay without a shard, and itself', async () => {
-    await renewLeases(test.db, two, minuteMs)
-    const { relays } = await renewLeases(test.db, one, minuteMs)
+    await renewLeases(test.as('likewise_relay'), two, minuteMs)
+    const { relays } = await renewLeases(test.as('likewise_relay'), one, minuteMs)
     expect(relays).toEqual([one, two].sort())
   })
 
   it('forgets a relay that left, and one that fell silent', async () => {
-    await renewLeases(test.db, two, minuteMs)
-    await leaveRelays(test.db, two)
-    await renewLeases(test.db, randomUUID(), 0)
-    expect((await renewLeases(test.db, one, minuteMs)).relays).toEqual([one])
+    await renewLeases(test.as('likewise_relay'), two, minuteMs)
+    await leaveRelays(test.as('likewise_relay'), two)
+    await renewLeases(test.as('likewise_relay'), randomUUID(), 0)
+    expect((await renewLeases(test.as('likewise_relay'), one, minuteMs)).relays).toEqual([one])
   })
 
   it('removes the rows of relays that have been gone for an hour, with the purge', async () => {
     const old = randomUUID()
-    await renewLeases(test.db, old, minuteMs)
+    await renewLeases(test.as('likewise_relay'), old, minuteMs)
     await seenUntil(old, '-61 min')
-    await renewLeases(test.db, one, minuteMs)
-    await purgeRing(test.db, { retentionDays: 7, actor: 'test' })
+    await renewLeases(test.as('likewise_relay'), one, minuteMs)
+    await purgeRing(test.as('likewise_relay'), { retentionDays: 7, actor: 'test' })
     const rows = await test.db.query<{ owner: string }>(
       sql`select owner::text as owner from catalog.outbox_relays`,
     )

@@ -113,10 +113,12 @@ describe('a parked event that is resolved', () => {
     await test.db.execute(sql`
       insert into catalog.outbox_cursors (shard, n, from_snapshot, to_snapshot, last_seq, after_seq, epoch)
       select shard, 1, pg_current_snapshot(), pg_current_snapshot(), 0, 0, 0 from generate_series(0, 11) as shard`)
-    expect(await purgeRing(test.db, { retentionDays: 3, actor })).toEqual([])
+    expect(await purgeRing(test.as('likewise_relay'), { retentionDays: 3, actor })).toEqual([])
     expect(await left()).toEqual(['discarded', 'redriven', 'waiting'])
     const later = new Date(Date.now() + 5 * dayMs)
-    expect(await purgeRing(test.db, { retentionDays: 3, actor, now: later })).toHaveLength(1)
+    expect(await purgeRing(test.as('likewise_relay'), { retentionDays: 3, actor, now: later })).toHaveLength(
+      1,
+    )
     expect(await left()).toEqual(['waiting'])
     expect(await test.db.query(sql`select action, detail from catalog.outbox_audit order by id desc limit 1`)).toEqual([
       { action: 'purge', detail: '2 resolved events of outbox_parked' },

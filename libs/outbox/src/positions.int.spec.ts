@@ -30,7 +30,8 @@ const written = async (): Promise<Record<string, number>> => {
   )
   return Object.fromEntries(rows.map(({ partition, next }) => [partition, Number(next)]))
 }
-const resetPartitions = async () => (await readResets(test.db)).map(({ partition }) => partition)
+const resetPartitions = async () =>
+  (await readResets(test.as('likewise_operator'))).map(({ partition }) => partition)
 
 describe('watchPositions', () => {
   it('tells a topic that was made anew, once, until a republish has mended it', async () => {
@@ -44,7 +45,7 @@ describe('watchPositions', () => {
     await until('told', async () => (await resetPartitions()).join() === '0')
     expect(await telemetry.text()).toContain('likewise_outbox_topic_resets_total 1')
     await until('the new position', async () => (await written())[0] === 8)
-    await republish(test.db, { actor: 'test' })
+    await republish(test.as('likewise_operator'), { actor: 'test' })
     expect(await resetPartitions()).toEqual([])
   })
 

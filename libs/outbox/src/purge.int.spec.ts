@@ -34,9 +34,11 @@ async function write(day: number, count = 20, db = test.db): Promise<void> {
 }
 
 async function publishAll(): Promise<void> {
-  for (const window of await nextWindows(test.db, owner, held)) {
+  for (const window of await nextWindows(test.as('likewise_relay'), owner, held)) {
     const epoch = held.find(({ shard }) => shard === window.shard)?.epoch ?? 0n
-    expect(await settle(test.db, { owner, epoch }, window, { afterSeq: window.lastSeq })).not.toBeNull()
+    expect(
+      await settle(test.as('likewise_relay'), { owner, epoch }, window, { afterSeq: window.lastSeq }),
+    ).not.toBeNull()
   }
 }
 
@@ -52,7 +54,7 @@ describe('purgeRing', () => {
     for (let day = today; day < today + 2 * ringDays; day += 1) {
       await write(day)
       await publishAll()
-      await purgeRing(test.db, { retentionDays: 3, actor, now: at(day) })
+      await purgeRing(test.as('likewise_relay'), { retentionDays: 3, actor, now: at(day) })
       const expected = Array.from(
         { length: Math.min(4, day - today + 1) },
         (_, i) => day - today - i,
@@ -68,10 +70,10 @@ describe('purgeRing', () => {
     await publishAll()
     await write(today, 1)
     const later = { retentionDays: 1, actor, now: at(today + 4) }
-    expect(await purgeRing(test.db, later)).toEqual([])
+    expect(await purgeRing(test.as('likewise_relay'), later)).toEqual([])
     expect(await daysLeft()).toEqual([0])
     await publishAll()
-    expect(await purgeRing(test.db, later)).toMatchObject([{ slot: today % ringDays }])
+    expect(await purgeRing(test.as('likewise_relay'), later)).toMatchObject([{ slot: today % ringDays }])
     expect(await daysLeft()).toEqual([])
   })
 
@@ -88,9 +90,11 @@ describe('purgeRing', () => {
     })
     await isBegun
     const over = new AbortController()
-    const purging = purgeRing(test.db, { retentionDays: 1, actor, now: at(today + 4) }).finally(() =>
-      over.abort(),
-    )
+    const purging = purgeRing(test.as('likewise_relay'), {
+      retentionDays: 1,
+      actor,
+      now: at(today + 4),
+    }).finally(() => over.abort())
     // Committed while the purge waits for its lock, so after it has looked.
     while (!over.signal.aborted) {
       const waiting = sql`select 1 from pg_locks where not granted and mode = 'AccessExclusiveLock'`
@@ -100,7 +104,9 @@ describe('purgeRing', () => {
     await writing
     expect(await daysLeft()).toEqual([0])
     await publishAll()
-    expect(await purgeRing(test.db, { retentionDays: 1, actor, now: at(today + 4) })).toHaveLength(1)
+    expect(
+      await purgeRing(test.as('likewise_relay'), { retentionDays: 1, actor, now: at(today + 4) }),
+    ).toHaveLength(1)
   }, 30_000)
 
   it('keeps neither writers nor readers waiting while somebody holds the slot', async () => {
@@ -114,7 +120,7 @@ describe('purgeRing', () => {
       await released
     })
     const stopping = new AbortController()
-    const purging = purgeRing(test.db, {
+    const purging = purgeRing(test.as('likewise_relay'), {
       retentionDays: 1,
       actor,
       now: at(today + 4),
@@ -125,8 +131,11 @@ describe('purgeRing', () => {
       const begunMs = performance.now()
       const about = { eventType: 'e', aggregateType: 'p', aggregateId: '1', topic: 't', partitionKey: '1' }
       await enqueue(test.db, { ...about, payload: '{}' })
-      for (const window of await nextWindows(test.db, owner, held))
-        await readPage(test.db, window, window.afterSeq, { pageRowsMax: 10, pageBytesMax: 100_000 })
+      for (const window of await nextWindows(test.as('likewise_relay'), owner, held))
+        await readPage(test.as('likewise_relay'), window, window.afterSeq, {
+          pageRowsMax: 10,
+          pageBytesMax: 100_000,
+        })
       waits.push(performance.now() - begunMs)
       await pause(20)
     }
@@ -143,6 +152,8 @@ describe('purgeRing', () => {
                                          payload, created_at)
       values (catalog.outbox_shard('1'), ${(today + 1) % ringDays}, 'product', '1', 'e', 't', '1', '{}', ${at(today)})`)
     await publishAll()
-    expect(await purgeRing(test.db, { retentionDays: 5, actor, now: at(today) })).toEqual([])
+    expect(await purgeRing(test.as('likewise_relay'), { retentionDays: 5, actor, now: at(today) })).toEqual(
+      [],
+    )
   })
 })

@@ -91,7 +91,7 @@ describe('a relay whose lease ran out', () => {
   it('sends no further page, though it could still settle one, until it has renewed', async () => {
     let renews = true
     let pages = 0
-    const db = intercepting(test.db, async (statement, run) => {
+    const db = intercepting(test.as('likewise_relay'), async (statement, run) => {
       if (!renews && statement.sql.includes('outbox_relays')) throw databaseAway()
       return run()
     })

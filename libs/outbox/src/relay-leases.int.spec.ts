@@ -74,7 +74,7 @@ function buildIce(): Ice {
       melt()
     },
     passed,
-    db: intercepting(test.db, async (_statement, run) => {
+    db: intercepting(test.as('likewise_relay'), async (_statement, run) => {
       await passed()
       const rows = await run()
       await passed()

@@ -179,7 +179,7 @@ describe('while the broker is away', () => {
 describe('while the database is away', () => {
   /** The same database, but `breaks` decides for each statement how it fails. */
   const breaking = (breaks: (statement: Sql) => 'before' | 'after' | 'busy' | 'no'): Database =>
-    intercepting(test.db, async (statement, run) => {
+    intercepting(test.as('likewise_relay'), async (statement, run) => {
       const how = breaks(statement)
       if (how === 'busy') throw databaseBusy()
       if (how === 'before') throw databaseAway()

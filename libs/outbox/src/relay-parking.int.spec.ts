@@ -66,7 +66,7 @@ describe('a refused event', () => {
       ...{ a1: 'PUBLISHED', a2: 'PUBLISHED', a3: 'PUBLISHED', c1: 'PUBLISHED' },
       ...{ b1: 'PUBLISHED', b2: 'PARKED', b3: 'PARKED' },
     })
-    expect(await listParked(test.db, { limit: 10 })).toMatchObject([
+    expect(await listParked(test.as('likewise_operator'), { limit: 10 })).toMatchObject([
       { partitionKey: 'b', reason: 'refused', attempts: 3, detail: 'Kafka refuses: too large.', mark: null },
       { partitionKey: 'b', reason: 'behind', attempts: 0 },
     ])
@@ -88,9 +88,9 @@ describe('a refused event', () => {
     start()
     await quiet()
     refused.clear()
-    expect(await redrive(test.db, { selection: { partitionKey: 'b' }, actor })).toMatchObject([
-      { reason: 'refused', mark: 'redrive' },
-    ])
+    expect(
+      await redrive(test.as('likewise_operator'), { selection: { partitionKey: 'b' }, actor }),
+    ).toMatchObject([{ reason: 'refused', mark: 'redrive' }])
     await nothingParked()
     await write(['b4'])
     await quiet()
@@ -103,9 +103,12 @@ describe('a refused event', () => {
     await write(['b1', 'b2'])
     start()
     await quiet()
-    await redrive(test.db, { selection: { eventId: await idOf('b1') }, actor })
-    await until('tried again', async () => (await listParked(test.db, { limit: 1 }))[0]?.attempts === 4)
-    expect(await listParked(test.db, { limit: 9 })).toMatchObject([
+    await redrive(test.as('likewise_operator'), { selection: { eventId: await idOf('b1') }, actor })
+    await until(
+      'tried again',
+      async () => (await listParked(test.as('likewise_operator'), { limit: 1 }))[0]?.attempts === 4,
+    )
+    expect(await listParked(test.as('likewise_operator'), { limit: 9 })).toMatchObject([
       { reason: 'refused', attempts: 4, mark: null },
       { reason: 'behind', attempts: 0, mark: null },
     ])
@@ -117,10 +120,10 @@ describe('a refused event', () => {
     await write(['b1', 'b2', 'b3', 'b4'])
     start()
     await quiet()
-    await discard(test.db, { selection: { eventId: await idOf('b1') }, actor })
+    await discard(test.as('likewise_operator'), { selection: { eventId: await idOf('b1') }, actor })
     await until('b2 flows', () => relays.names().includes('b2'))
     await until('b3 is the head', async () => (await parkedNames(test.db)).join() === 'b3,b4')
-    await discard(test.db, { selection: { partitionKey: 'b' }, actor })
+    await discard(test.as('likewise_operator'), { selection: { partitionKey: 'b' }, actor })
     await nothingParked()
     await write(['b5'])
     await quiet()
@@ -129,7 +132,7 @@ describe('a refused event', () => {
     expect(await statusOf()).toMatchObject(discarded)
     // They come by once more, and by now the broker would take them.
     refused.clear()
-    await republish(test.db, { actor })
+    await republish(test.as('likewise_operator'), { actor })
     await until('the key came by again', () => relays.names().lastIndexOf('b5') > 1)
     await quiet()
     expect(relays.names()).toEqual(['b2', 'b5', 'b2', 'b5'])
@@ -145,7 +148,7 @@ describe('a refused event', () => {
     refused.clear()
     for (let i = 30; i < names.length; i += 10) {
       await write(names.slice(i, i + 10))
-      if (i === 100) await redrive(test.db, { selection: { partitionKey: 'b' }, actor })
+      if (i === 100) await redrive(test.as('likewise_operator'), { selection: { partitionKey: 'b' }, actor })
     }
     await nothingParked()
     await quiet()
@@ -168,7 +171,7 @@ describe('a refused event', () => {
       if (pages === 2) await new Promise<void>((resolve) => (hold = resolve))
       await broker(events)
     })
-    await redrive(test.db, { selection: { partitionKey: 'b' }, actor })
+    await redrive(test.as('likewise_operator'), { selection: { partitionKey: 'b' }, actor })
     await until('the first page of the key is out', () => pages === 2)
     const stopped = stuck.stop()
     hold()
@@ -191,8 +194,11 @@ describe('a discard', () => {
       await broker(events)
     })
     await quiet()
-    meanwhile = () => discard(test.db, { selection: { partitionKey: 'b' }, actor }).catch(() => undefined)
-    await redrive(test.db, { selection: { partitionKey: 'b' }, actor })
+    meanwhile = () =>
+      discard(test.as('likewise_operator'), { selection: { partitionKey: 'b' }, actor }).catch(
+        () => undefined,
+      )
+    await redrive(test.as('likewise_operator'), { selection: { partitionKey: 'b' }, actor })
     await nothingParked()
     expect(await statusOf()).toEqual({ b1: 'DISCARDED', b2: 'DISCARDED' })
   })
@@ -205,7 +211,7 @@ describe('redrive and discard', () => {
     start()
     await quiet()
     const second = { selection: { eventId: await idOf('b2') }, actor }
-    await expect(redrive(test.db, second)).rejects.toMatchObject({
+    await expect(redrive(test.as('likewise_operator'), second)).rejects.toMatchObject({
       code: 'CONFLICT',
       message: expect.stringContaining(`only waits behind event ${await idOf('b1')} (key b)`) as unknown,
     })
@@ -223,13 +229,16 @@ describe('redrive and discard', () => {
     start()
     await quiet()
     const selection = { partitionKey: 'b' }
-    expect(await redrive(test.db, { selection, actor, dryRun: true })).toHaveLength(1)
-    expect(await discard(test.db, { selection, actor, dryRun: true })).toHaveLength(2)
+    expect(await redrive(test.as('likewise_operator'), { selection, actor, dryRun: true })).toHaveLength(1)
+    expect(await discard(test.as('likewise_operator'), { selection, actor, dryRun: true })).toHaveLength(2)
     const audited = () =>
       test.db.query(sql`select actor, action, partition_key as key from catalog.outbox_audit order by id`)
     expect(await audited()).toEqual([])
-    expect((await listParked(test.db, { limit: 9 })).map(({ mark }) => mark)).toEqual([null, null])
-    await discard(test.db, { selection, actor })
+    expect((await listParked(test.as('likewise_operator'), { limit: 9 })).map(({ mark }) => mark)).toEqual([
+      null,
+      null,
+    ])
+    await discard(test.as('likewise_operator'), { selection, actor })
     expect(await audited()).toEqual([
       { actor, action: 'discard', key: 'b' },
       { actor, action: 'discard', key: 'b' },
@@ -242,23 +251,28 @@ describe('a delayed statement', () => {
     await write(['b1', 'b2'])
     const owner = '00000000-0000-7000-8000-000000000001'
     const held = await takeAllShards(test.db, owner)
-    const [window] = await nextWindows(test.db, owner, held)
+    const [window] = await nextWindows(test.as('likewise_relay'), owner, held)
     if (!window) throw new Error('no window')
     const epoch = held.find(({ shard }) => shard === window.shard)?.epoch ?? 0n
     const parked = [
       { seq: String(window.lastSeq), reason: 'refused' as const, detail: 'too large', attempts: 3 },
     ]
     await test.db.execute(sql`update catalog.outbox_leases set epoch = epoch + 1`)
-    expect(await settle(test.db, { owner, epoch }, window, { afterSeq: window.lastSeq, parked })).toBeNull()
+    expect(
+      await settle(test.as('likewise_relay'), { owner, epoch }, window, { afterSeq: window.lastSeq, parked }),
+    ).toBeNull()
     expect(await parkedNames(test.db)).toEqual([])
 
     await test.db.execute(sql`update catalog.outbox_leases set epoch = epoch - 1`)
-    const settled = await settle(test.db, { owner, epoch }, window, { afterSeq: window.lastSeq, parked })
+    const settled = await settle(test.as('likewise_relay'), { owner, epoch }, window, {
+      afterSeq: window.lastSeq,
+      parked,
+    })
     expect(settled).not.toBeNull()
     expect(await parkedNames(test.db)).toEqual(['b2'])
     // the same step once more, from the cursor as it was before
     const moved = { redriven: parked.map(({ seq }) => seq), refused: [] }
-    expect(await resolveParked(test.db, { owner, epoch }, window, moved)).toBeNull()
+    expect(await resolveParked(test.as('likewise_relay'), { owner, epoch }, window, moved)).toBeNull()
     expect(await parkedNames(test.db)).toEqual(['b2'])
   })
 })

@@ -73,7 +73,7 @@ interface Moment {
 
 async function republished(since?: Date): Promise<Moment & { events: number }> {
   const began = relays.sent.length
-  const { events } = await republish(test.db, { ...(since && { since }), actor })
+  const { events } = await republish(test.as('likewise_operator'), { ...(since && { since }), actor })
   return { began, done: relays.sent.length, events }
 }
 
@@ -101,7 +101,9 @@ describe('republish', () => {
     await write(test.db, names.slice(20))
     await allPublished(test.db)
     expect(relays.names()).toHaveLength(60)
-    expect(await republish(test.db, { since, actor, dryRun: true })).toMatchObject({ events: 40 })
+    expect(await republish(test.as('likewise_operator'), { since, actor, dryRun: true })).toMatchObject({
+      events: 40,
+    })
 
     const load = keepWriting(['a', 'b'], 30)
     await until('new ones come', () => relays.sent.length > 80)
@@ -136,7 +138,9 @@ describe('republish', () => {
 
   it('passes over nothing that was not published yet, however old it is (I1)', async () => {
     await write(test.db, numbered('a', 12))
-    expect(await republish(test.db, { since: new Date(Date.now() + 60_000), actor })).toMatchObject({
+    expect(
+      await republish(test.as('likewise_operator'), { since: new Date(Date.now() + 60_000), actor }),
+    ).toMatchObject({
       events: 12,
     })
     relays.start()
@@ -193,7 +197,7 @@ describe('an outbox that was restored into another cluster', () => {
   })
 
   it('opens no window while its transaction ids are behind the cursors, even before that is noticed', async () => {
-    await checkIdentity(test.db)
+    await checkIdentity(test.as('likewise_relay'))
     await write(test.db, ['a1'])
     relays.start()
     await allPublished(test.db)
@@ -206,19 +210,21 @@ describe('an outbox that was restored into another cluster', () => {
     const cursors = sql`select shard, n, to_snapshot::text from catalog.outbox_cursors order by shard, n`
     const before = await test.db.query(cursors)
     const owner = randomUUID()
-    expect(await nextWindows(test.db, owner, await takeAllShards(test.db, owner))).toEqual([])
+    expect(await nextWindows(test.as('likewise_relay'), owner, await takeAllShards(test.db, owner))).toEqual(
+      [],
+    )
     expect(await test.db.query(cursors)).toEqual(before)
-    await expect(checkIdentity(test.db)).rejects.toMatchObject({
+    await expect(checkIdentity(test.as('likewise_relay'))).rejects.toMatchObject({
       code: 'OUTBOX_MISMATCH',
       message: expect.stringContaining('its transaction ids have not got as far') as unknown,
     })
   })
 
   it('is told from a promoted standby, which goes on by itself', async () => {
-    expect(await checkIdentity(test.db)).toMatchObject({ leftTimeline: null })
+    expect(await checkIdentity(test.as('likewise_relay'))).toMatchObject({ leftTimeline: null })
     await test.db.execute(sql`update catalog.outbox_meta set timeline = 41`)
-    expect(await checkIdentity(test.db)).toMatchObject({ leftTimeline: 41 })
-    expect(await checkIdentity(test.db)).toMatchObject({ leftTimeline: null })
+    expect(await checkIdentity(test.as('likewise_relay'))).toMatchObject({ leftTimeline: 41 })
+    expect(await checkIdentity(test.as('likewise_relay'))).toMatchObject({ leftTimeline: null })
   })
 })
 

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type Database, type Queryable, type Sql, sql } from '@likewise/database'
+import type { TestDatabase } from '@likewise/database/testing'
 import { type Telemetry, buildLogger, buildTelemetry, pause } from '@likewise/service'
 import { enqueue } from './enqueue.ts'
 import { renewLeases, takeLeases } from './lease.ts'
@@ -153,8 +154,8 @@ export interface RelayChange {
   slot?: string
 }
 
-/** The relays of one test: what they sent in the order of the acknowledgements, and the bugs they told. */
-export function buildRelays({ db, url, slot }: { db: Database; url: string; slot?: string }) {
+/** The relays of one test, with the rights of relays: what they sent in the order of the acknowledgements, and the bugs they told. */
+export function buildRelays({ as, url, slot }: Pick<TestDatabase, 'as' | 'url'> & { slot?: string }) {
   const sent: { name: string; key: string; by: string }[] = []
   const [bugs, running]: [unknown[], Set<TestRelay>] = [[], new Set()]
   const note = (events: readonly OutboxEvent[], by = 'relay') =>
@@ -174,7 +175,7 @@ export function buildRelays({ db, url, slot }: { db: Database; url: string; slot
     start({ by, publish, limits: change, ...rest }: RelayChange = {}): TestRelay {
       const telemetry = buildTelemetry('test')
       const relay = startRelay({
-        db,
+        db: as('likewise_relay'),
         url,
         ...(slot !== undefined && { slot }),
         ...rest,

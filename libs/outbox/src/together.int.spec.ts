@@ -150,7 +150,7 @@ describe('a window that is opened', () => {
   it('brings all of its events when it is small, and none when it has too many or too much', async () => {
     await publishFirstWindows()
     const open = async (limits = small) =>
-      nextWindows(test.db, owner, await takeAllShards(test.db, owner), limits)
+      nextWindows(test.as('likewise_relay'), owner, await takeAllShards(test.db, owner), limits)
     await writeTogether(test.db, numbered('few-', 10), () => '1')
     expect((await open())[0]?.events?.map(nameOf)).toEqual(numbered('few-', 10))
     expect((await open({ ...small, rowsMax: 9 }))[0]).toMatchObject({ rowCount: 10n, events: null })
@@ -163,7 +163,12 @@ describe('a window that is opened', () => {
       select 0, 'product', '1', 'test.happened.v1', 'test', '1',
              json_build_object('name', n, 'text', (select string_agg(md5((n * 1000 + i)::text), '') from generate_series(1, 6000) as i))
       from generate_series(1, 60) as n`)
-    const [window] = await nextWindows(test.db, owner, await takeAllShards(test.db, owner), small)
+    const [window] = await nextWindows(
+      test.as('likewise_relay'),
+      owner,
+      await takeAllShards(test.db, owner),
+      small,
+    )
     let rows = 0
     const watched = {
       ...test.db,

@@ -47,10 +47,12 @@ const open = async (db: Queryable = test.db): Promise<OpenedWindow | undefined> 
 async function relayPage(): Promise<string[]> {
   const window = await open()
   if (window === undefined) return []
-  const page = await readPage(test.db, window, window.afterSeq, limits)
+  const page = await readPage(test.as('likewise_relay'), window, window.afterSeq, limits)
   // What a small window brings along is what its page holds.
   if (window.events !== null) expect(window.events).toEqual(page)
-  const settled = await settle(test.db, { owner, epoch }, window, { afterSeq: BigInt(page.at(-1)?.seq ?? 0) })
+  const settled = await settle(test.as('likewise_relay'), { owner, epoch }, window, {
+    afterSeq: BigInt(page.at(-1)?.seq ?? 0),
+  })
   expect(settled).not.toBeNull()
   return page.map(nameOf)
 }
@@ -104,7 +106,7 @@ describe('a delayed statement of a connection that timed out', () => {
     const other = await takenOver()
     const first = window.afterSeq + 1n
     await settle(other.tx, { owner: newOwner, epoch: epoch + 1n }, window, { afterSeq: first })
-    const delayed = settle(test.db, { owner, epoch }, window, { afterSeq: window.lastSeq })
+    const delayed = settle(test.as('likewise_relay'), { owner, epoch }, window, { afterSeq: window.lastSeq })
     await isDelayed()
     await other.commit()
     const after = await cursors()
@@ -119,7 +121,9 @@ describe('a delayed statement of a connection that timed out', () => {
     const other = await takenOver()
     await other.commit()
     const before = await cursors()
-    expect(await settle(test.db, { owner, epoch }, window, { afterSeq: window.lastSeq })).toBeNull()
+    expect(
+      await settle(test.as('likewise_relay'), { owner, epoch }, window, { afterSeq: window.lastSeq }),
+    ).toBeNull()
     expect(await open()).toBeUndefined()
     expect(await cursors()).toEqual(before)
   })
@@ -131,15 +135,15 @@ describe('the lowest seq and the snapshot of a window', () => {
     await write(late.tx, ['late'], key)
     await write(test.db, ['early'], key)
     let statements = 0
-    const between = intercepting(test.db, async (_statement, run) => {
+    const between = intercepting(test.as('likewise_relay'), async (_statement, run) => {
       // Where there is a second statement, the row becomes visible before it.
       if ((statements += 1) === 2) await late.commit()
       return run()
     })
     const window = (await open(between))!
     if (statements === 1) await late.commit()
-    const page = await readPage(test.db, window, window.afterSeq, limits)
-    await settle(test.db, { owner, epoch }, window, { afterSeq: window.lastSeq })
+    const page = await readPage(test.as('likewise_relay'), window, window.afterSeq, limits)
+    await settle(test.as('likewise_relay'), { owner, epoch }, window, { afterSeq: window.lastSeq })
     expect([...page.map(nameOf), ...(await drain())].sort()).toEqual(['early', 'late'])
   })
 
@@ -198,7 +202,7 @@ async function costly<T>(
   work: (db: Queryable) => Promise<T>,
 ): Promise<{ result: T; rows: number; blocks: number }> {
   const total = { rows: 0, blocks: 0 }
-  const db = intercepting(test.db, async (statement, run) => {
+  const db = intercepting(test.as('likewise_relay'), async (statement, run) => {
     const { rows, blocks } = await costOf(statement)
     total.rows += rows
     total.blocks += blocks
@@ -217,7 +221,7 @@ describe('one late row, 500,000 rows back', () => {
       from generate_series(1, 500000) as n`) // as if 500 transactions had written them
     const window = (await open())!
     expect(window.rowCount).toBe(500_000n)
-    await settle(test.db, { owner, epoch }, window, { afterSeq: window.lastSeq })
+    await settle(test.as('likewise_relay'), { owner, epoch }, window, { afterSeq: window.lastSeq })
     await test.db.execute(sql`analyze catalog.outbox_events`)
 
     for (const [i, { commit }] of late.entries()) {
@@ -237,7 +241,9 @@ describe('one late row, 500,000 rows back', () => {
       // A walk from the late row's seq would touch 500,000 rows, in some 10,000 blocks.
       expect(opening.rows + reading.rows).toBeLessThan(3 * fresh + 1_000)
       expect(opening.blocks + reading.blocks).toBeLessThan(fresh + 1_500)
-      await settle(test.db, { owner, epoch }, opening.result!, { afterSeq: opening.result!.lastSeq })
+      await settle(test.as('likewise_relay'), { owner, epoch }, opening.result!, {
+        afterSeq: opening.result!.lastSeq,
+      })
     }
     expect(await drain()).toEqual([])
   }, 120_000)
@@ -249,7 +255,7 @@ describe('one late row, 500,000 rows back', () => {
       select ${shard}::smallint, 'product', ${key}, 'test.happened.v1', 'test', ${key}, '{}'
       from generate_series(1, 500000)`)
     const window = (await open())!
-    await settle(test.db, { owner, epoch }, window, { afterSeq: window.lastSeq })
+    await settle(test.as('likewise_relay'), { owner, epoch }, window, { afterSeq: window.lastSeq })
     await test.db.execute(sql`analyze catalog.outbox_events`)
     const idle = await costly(open)
     expect(idle.result).toBeUndefined()
@@ -272,13 +278,13 @@ describe('an own uncommitted xid counts as visible in an own snapshot', () => {
 
     const statements: string[] = []
     let transactions = 0
-    const watched = intercepting(test.db, async (statement, run) => {
+    const watched = intercepting(test.as('likewise_relay'), async (statement, run) => {
       statements.push(statement.sql)
       return run()
     })
     const db = { ...watched, tx: () => Promise.reject(new Error(`transaction ${(transactions += 1)}`)) }
-    await releaseLeases(test.db, owner, allShards)
-    await leaveRelays(test.db, owner)
+    await releaseLeases(test.as('likewise_relay'), owner, allShards)
+    await leaveRelays(test.as('likewise_relay'), owner)
     let refused = new Set(['r1', 's1'])
     const relay = relays.start({
       db,
@@ -290,8 +296,8 @@ describe('an own uncommitted xid counts as visible in an own snapshot', () => {
     await write(test.db, ['a1', 'r1', 'r2', 's1', 's2'])
     await until('they are parked', async () => (await parkedNames(test.db)).length === 4)
     refused = new Set()
-    await redrive(test.db, { selection: { partitionKey: 'r' }, actor: 'test' })
-    await discard(test.db, { selection: { partitionKey: 's' }, actor: 'test' })
+    await redrive(test.as('likewise_operator'), { selection: { partitionKey: 'r' }, actor: 'test' })
+    await discard(test.as('likewise_operator'), { selection: { partitionKey: 's' }, actor: 'test' })
     await until('they have moved', async () => (await parkedNames(test.db)).length === 0)
     await write(test.db, ['a2'])
     await until('the next one came', () => relays.names().includes('a2'))

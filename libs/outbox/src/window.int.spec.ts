@@ -30,7 +30,7 @@ const namesOf = (events: readonly OutboxEvent[]): string[] => events.map(nameOf)
 
 async function open(): Promise<OpenedWindow | null> {
   const small = { rowsMax: limits.pageRowsMax, bytesMax: limits.pageBytesMax }
-  return (await nextWindows(test.db, owner, [{ shard, epoch }], small))[0] ?? null
+  return (await nextWindows(test.as('likewise_relay'), owner, [{ shard, epoch }], small))[0] ?? null
 }
 
 /**
@@ -44,9 +44,14 @@ async function drain(pageRowsMax = limits.pageRowsMax): Promise<string[]> {
     const events: OutboxEvent[] = []
     let window: Window | null = opened
     while (window && !isDone(window)) {
-      const page = await readPage(test.db, window, window.afterSeq, { ...limits, pageRowsMax })
+      const page = await readPage(test.as('likewise_relay'), window, window.afterSeq, {
+        ...limits,
+        pageRowsMax,
+      })
       events.push(...page)
-      window = await settle(test.db, { owner, epoch }, window, { afterSeq: BigInt(page.at(-1)?.seq ?? 0) })
+      window = await settle(test.as('likewise_relay'), { owner, epoch }, window, {
+        afterSeq: BigInt(page.at(-1)?.seq ?? 0),
+      })
       expect(window).not.toBeNull()
     }
     const isSmall = opened.rowCount <= BigInt(limits.pageRowsMax) && opened.fromSnapshot !== '1:1:'
@@ -158,7 +163,7 @@ describe('which rows a window holds, and in which order', () => {
     await write(test.db, 'in the window')
     const window = await open()
     await write(test.db, 'after the window')
-    const page = window ? await readPage(test.db, window, window.afterSeq, limits) : []
+    const page = window ? await readPage(test.as('likewise_relay'), window, window.afterSeq, limits) : []
     expect(namesOf(page)).toEqual(['in the window'])
     expect(await drain()).toEqual(['in the window', 'after the window'])
   })
@@ -168,7 +173,10 @@ describe('which rows a window holds, and in which order', () => {
     await write(test.db, 'y'.repeat(600))
     const window = await open()
     if (!window) throw new Error('no window')
-    const page = await readPage(test.db, window, window.afterSeq, { pageRowsMax: 10, pageBytesMax: 100 })
+    const page = await readPage(test.as('likewise_relay'), window, window.afterSeq, {
+      pageRowsMax: 10,
+      pageBytesMax: 100,
+    })
     expect(page).toHaveLength(1)
   })
 })
@@ -203,11 +211,15 @@ describe('moving the cursor', () => {
     await write(test.db, 'b')
     const window = await open()
     if (!window) throw new Error('no window')
-    const [first, second] = await readPage(test.db, window, window.afterSeq, limits)
+    const [first, second] = await readPage(test.as('likewise_relay'), window, window.afterSeq, limits)
     const holder = { owner, epoch }
-    const settled = await settle(test.db, holder, window, { afterSeq: BigInt(first?.seq ?? 0) })
+    const settled = await settle(test.as('likewise_relay'), holder, window, {
+      afterSeq: BigInt(first?.seq ?? 0),
+    })
     expect(settled?.afterSeq).toBe(BigInt(first?.seq ?? 0))
-    expect(await settle(test.db, holder, window, { afterSeq: BigInt(second?.seq ?? 0) })).toBeNull()
+    expect(
+      await settle(test.as('likewise_relay'), holder, window, { afterSeq: BigInt(second?.seq ?? 0) }),
+    ).toBeNull()
     expect(await drain()).toEqual(['b'])
   })
 
@@ -216,18 +228,22 @@ describe('moving the cursor', () => {
     const window = await open()
     if (!window) throw new Error('no window')
     expect(
-      await settle(test.db, { owner: randomUUID(), epoch }, window, { afterSeq: window.lastSeq }),
+      await settle(test.as('likewise_relay'), { owner: randomUUID(), epoch }, window, {
+        afterSeq: window.lastSeq,
+      }),
     ).toBeNull()
     expect(
-      await settle(test.db, { owner, epoch: epoch - 1n }, window, { afterSeq: window.lastSeq }),
+      await settle(test.as('likewise_relay'), { owner, epoch: epoch - 1n }, window, {
+        afterSeq: window.lastSeq,
+      }),
     ).toBeNull()
     expect(await drain()).toEqual(['a'])
   })
 
   it('opens no window for a shard that another relay holds', async () => {
     await write(test.db, 'a')
-    expect(await nextWindows(test.db, randomUUID(), [{ shard, epoch }])).toEqual([])
-    expect(await nextWindows(test.db, owner, [{ shard, epoch: epoch - 1n }])).toEqual([])
+    expect(await nextWindows(test.as('likewise_relay'), randomUUID(), [{ shard, epoch }])).toEqual([])
+    expect(await nextWindows(test.as('likewise_relay'), owner, [{ shard, epoch: epoch - 1n }])).toEqual([])
     expect(await drain()).toEqual(['a'])
   })
 
@@ -261,8 +277,9 @@ describe('outbox_status', () => {
     expect((await statuses())['s1']).toEqual({ status: 'FAILED', attempts: 1, error: 'Kafka is away' })
     await write(test.db, 's3')
     expect((await statuses())['s3']).toEqual({ status: 'PENDING', attempts: 0, error: null })
-    const [first] = await readPage(test.db, window, window.afterSeq, limits)
-    if (failed) await settle(test.db, { owner, epoch }, failed, { afterSeq: BigInt(first?.seq ?? 0) })
+    const [first] = await readPage(test.as('likewise_relay'), window, window.afterSeq, limits)
+    if (failed)
+      await settle(test.as('likewise_relay'), { owner, epoch }, failed, { afterSeq: BigInt(first?.seq ?? 0) })
     expect((await statuses())['s1']?.status).toBe('PUBLISHED')
     expect((await statuses())['s2']?.status).toBe('PENDING')
     await drain()

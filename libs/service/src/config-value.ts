@@ -13,6 +13,8 @@ export type Property = {
   maximum?: number
   pattern?: string
   format?: string
+  /** A setting of one service that wins over this one, which others have too. */
+  own?: string
   /** The default is for a developer's machine: with NODE_ENV=production somebody must have chosen. */
   chosenInProduction?: boolean
 }

@@ -14,6 +14,7 @@ import {
   port,
   postgresUrl,
   readConfig,
+  sourceOf,
 } from './config.ts'
 import { Failure } from './failure.ts'
 
@@ -176,6 +177,24 @@ describe('readConfig', () => {
       /CATALOG_DATABASE_URL \(.*\) has the password of docker-compose.yml/,
     )
     expect(readConfig(schema, { CATALOG_DATABASE_URL: url, NODE_ENV: 'production' })).toBeDefined()
+  })
+
+  it('takes the own variable of a service before the one that several share, and names the one it took', () => {
+    const shared = Type.Object({ DB_URL: postgresUrl('Database', 'MINE_DB_URL') })
+    const [all, mine] = ['postgres://all@host/x', 'postgres://mine@host/x']
+    expect(readConfig(shared, { DB_URL: all, MINE_DB_URL: mine })).toEqual({ DB_URL: mine })
+    expect(readConfig(shared, { DB_URL: all, MINE_DB_URL: '' })).toEqual({ DB_URL: all })
+    expect(sourceOf(shared, 'DB_URL', { MINE_DB_URL: mine })).toBe('MINE_DB_URL')
+    expect(sourceOf(shared, 'DB_URL', { MINE_DB_URL_FILE: '/x' })).toBe('MINE_DB_URL')
+    expect(sourceOf(shared, 'DB_URL', { DB_URL: all })).toBe('DB_URL')
+    expect(() => readConfig(shared, { DB_URL: all, MINE_DB_URL: 'mysql://x' })).toThrow(
+      / MINE_DB_URL .* wrong value/,
+    )
+    expect(() => readConfig(shared, {})).toThrow(/ DB_URL \(Database\) is not set/)
+    expect(describeConfig(shared).map((row) => [row.name, row.default])).toEqual([
+      ['DB_URL', undefined],
+      ['MINE_DB_URL', 'DB_URL'],
+    ])
   })
 
   it('names all problems at once', () => {

@@ -28,12 +28,9 @@ export const LogLevel = Type.Union(
   { default: 'info', description: 'Least severe log line that is written' },
 )
 
-export function postgresUrl(description: string, fallback?: string): TString {
-  return Type.String({
-    format: 'postgres-url',
-    description,
-    ...(fallback === undefined ? {} : { default: fallback }),
-  })
+/** `own`: a variable of this service alone that wins over the one which several have, so that each can have its own user. */
+export function postgresUrl(description: string, own?: string): TString {
+  return Type.String({ format: 'postgres-url', description, ...(own === undefined ? {} : { own }) })
 }
 
 /** 0 lets the operating system choose a free port. */
@@ -73,7 +70,8 @@ export function readConfig<S extends TObject>(schema: S, env: NodeJS.ProcessEnv 
   const required = new Set<string>(schema.required)
   const values: Record<string, unknown> = {}
   const problems: string[] = []
-  for (const [name, property] of settings(schema)) {
+  for (const [key, property] of settings(schema)) {
+    const name = sourceOf(schema, key, env)
     const { text, fault: unreadable } = readText(name, env)
     if (unreadable !== undefined) {
       problems.push(`  ${name}_FILE ${unreadable}.`)
@@ -83,8 +81,8 @@ export function readConfig<S extends TObject>(schema: S, env: NodeJS.ProcessEnv 
     if (text === undefined || text === '') {
       if (property.chosenInProduction && inProduction) {
         problems.push(problem({ name, property, fault: 'is not set, and production has no default for it' }))
-      } else if (property.default !== undefined) values[name] = checkedDefault(name, property)
-      else if (required.has(name)) problems.push(problem({ name, property, fault: 'is not set' }))
+      } else if (property.default !== undefined) values[key] = checkedDefault(name, property)
+      else if (required.has(key)) problems.push(problem({ name, property, fault: 'is not set' }))
       continue
     }
     const value = parseValue(property, text)
@@ -93,7 +91,7 @@ export function readConfig<S extends TObject>(schema: S, env: NodeJS.ProcessEnv 
       problems.push(problem({ name, property, fault }))
     } else {
       const fault = inProduction ? unfitForProduction(property, text) : undefined
-      if (fault === undefined) values[name] = value
+      if (fault === undefined) values[key] = value
       else problems.push(problem({ name, property, fault }))
     }
   }
@@ -103,6 +101,12 @@ export function readConfig<S extends TObject>(schema: S, env: NodeJS.ProcessEnv 
     })
   }
   return Object.freeze(values) as Static<S>
+}
+
+/** The variable that a setting is read from: its own one where that is set. */
+export function sourceOf(schema: TObject, key: string, env: NodeJS.ProcessEnv = process.env): string {
+  const own = (schema.properties[key] as Property | undefined)?.own
+  return own !== undefined && (env[own] || env[`${own}_FILE`]) ? own : key
 }
 
 function readText(name: string, env: NodeJS.ProcessEnv): { text?: string | undefined; fault?: string } {
@@ -153,14 +157,17 @@ function settings(schema: TObject): [string, Property][] {
 
 export type Setting = { name: string; type: string; default: string | undefined; description: string }
 
+const ownDescription = 'Of this service alone, for a user with no more rights than it needs'
+
 /** The rows of a settings table, with defaults as they would be written in .env; a test holds the README to it. */
 export function describeConfig(schema: TObject): Setting[] {
-  return settings(schema).map(([name, property]) => ({
-    name,
-    type: typeName(property),
-    default: property.default === undefined ? undefined : String(property.default),
-    description: property.description ?? '',
-  }))
+  return settings(schema).flatMap(([name, property]) => {
+    const type = typeName(property)
+    const fallback = property.default === undefined ? undefined : String(property.default)
+    const setting = { name, type, default: fallback, description: property.description ?? '' }
+    if (property.own === undefined) return [setting]
+    return [setting, { ...setting, name: property.own, default: name, description: ownDescription }]
+  })
 }
 
 /** Takes what `.env` in `dir` says for variables the environment does not have; no file is fine. */

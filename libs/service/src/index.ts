@@ -13,6 +13,7 @@ export {
   port,
   postgresUrl,
   readConfig,
+  sourceOf,
 } from './config.ts'
 export type { Setting } from './config.ts'
 export { openEventStream } from './event-stream.ts'

@@ -13,6 +13,10 @@ const secretFields = [
   'DATABASE_URL',
   'CATALOG_DATABASE_URL',
   'METRICS_DATABASE_URL',
+  'LIKE_API_DATABASE_URL',
+  'RELAY_DATABASE_URL',
+  'CONSUMER_DATABASE_URL',
+  'METRICS_API_DATABASE_URL',
 ]
 
 /** Paths up to two objects deep: pino has no "anywhere" path, and request headers lie at req.headers.*. */

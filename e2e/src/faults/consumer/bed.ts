@@ -3,6 +3,7 @@ import { mkdtemp } from 'node:fs/promises'
 import { platform, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Database } from '@likewise/database'
+import { urlAs } from '@likewise/database/testing'
 import { topicPlans, topics } from '@likewise/events'
 import {
   type KafkaOptions,
@@ -120,11 +121,12 @@ async function makeTopics(kafka: KafkaOptions, partitions: number): Promise<void
 }
 
 function consumerEnv(
-  { databaseUrl, kafkaBrokers, env = {} }: ConsumerSettings,
+  { databaseUrl, kafkaBrokers, env = {} }: ConsumerSettings & { databaseUrl: string },
   group: string,
 ): Record<string, string | undefined> {
   const { NODE_OPTIONS: _n, ...inherited } = process.env
-  const connections = { METRICS_DATABASE_URL: databaseUrl, KAFKA_BROKERS: kafkaBrokers }
+  const url = urlAs('likewise_consumer', databaseUrl)
+  const connections = { CONSUMER_DATABASE_URL: url, KAFKA_BROKERS: kafkaBrokers }
   return { ...inherited, ...connections, CONSUMER_GROUP: group, LOG_LEVEL: 'info', ...env }
 }
 

@@ -40,7 +40,7 @@ export async function noteSteps(db: Database): Promise<void> {
   await db.execute(sql`create sequence faults.step`)
   await db.execute(sql`create table faults.handled (consumer text, event_id uuid, step bigint)`)
   await db.execute(sql`
-    create function faults.note() returns trigger language plpgsql as $$
+    create function faults.note() returns trigger language plpgsql security definer set search_path = pg_catalog as $$
       declare number constant bigint := nextval('faults.step');
       begin
         insert into faults.handled select consumer, event_id, number from fresh;

@@ -81,8 +81,10 @@ describe('an event from the WAL', () => {
 
     const read = await readEvents(await open(), 9)
     const leases = await takeAllShards(test.db, owner)
-    const windows: Window[] = await nextWindows(test.db, owner, leases)
-    const paged = (await Promise.all(windows.map((w) => readPage(test.db, w, w.afterSeq, limits)))).flat()
+    const windows: Window[] = await nextWindows(test.as('likewise_relay'), owner, leases)
+    const paged = (
+      await Promise.all(windows.map((w) => readPage(test.as('likewise_relay'), w, w.afterSeq, limits)))
+    ).flat()
     expect(paged).toHaveLength(9)
     expect([...read].sort(bySeq)).toEqual(paged.sort(bySeq))
     expect(Math.max(...read.map(({ payload }) => payload.length))).toBeGreaterThan(600_000)

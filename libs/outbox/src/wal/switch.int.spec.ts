@@ -93,11 +93,11 @@ describe('enable', () => {
     await write(test.db, ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'])
     const enabling = enableWal(test.switch)
     await until('the slot is there', async () => (await state()).slot)
-    const windows = await nextWindows(test.db, owner, leases)
+    const windows = await nextWindows(test.as('likewise_relay'), owner, leases)
     for (const window of windows) {
       expect(await readMode(test.db)).toBe('poll')
       const { epoch } = leases.find(({ shard }) => shard === window.shard)!
-      await settle(test.db, { owner, epoch }, window, { afterSeq: window.lastSeq })
+      await settle(test.as('likewise_relay'), { owner, epoch }, window, { afterSeq: window.lastSeq })
     }
     expect(await enabling).toBe(true)
   })
@@ -183,15 +183,17 @@ describe('the step of all cursors', () => {
     await enabled(test)
     const leases = await takeAllShards(test.db, owner)
     await write(test.db, ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j'])
-    const left = await nextWindows(test.db, owner, leases)
+    const left = await nextWindows(test.as('likewise_relay'), owner, leases)
     expect(left.length).toBeGreaterThan(0)
     const mark = await takeMark(test.db)
     expect(await stepCursorsTo(test.db, owner, leases, mark!.snapshot)).toEqual(allShards)
     expect((await cursors()).every(({ to, done }) => to === mark!.snapshot && done)).toBe(true)
     expect(await status()).toBe(0)
     const { epoch } = leases.find(({ shard }) => shard === left[0]!.shard)!
-    expect(await settle(test.db, { owner, epoch }, left[0]!, { afterSeq: left[0]!.lastSeq })).toBeNull()
-    expect(await nextWindows(test.db, owner, leases)).toEqual([])
+    expect(
+      await settle(test.as('likewise_relay'), { owner, epoch }, left[0]!, { afterSeq: left[0]!.lastSeq }),
+    ).toBeNull()
+    expect(await nextWindows(test.as('likewise_relay'), owner, leases)).toEqual([])
   })
 
   it('is refused to another owner, another epoch, without a lease, and while the outbox is polled', async () => {

@@ -1,6 +1,7 @@
 import { type Database, connectReplication, raw, sql } from '@likewise/database'
 import { Failure, pause, within } from '@likewise/service'
 import { isPublishedUpTo } from './progress.ts'
+import { allowReplication, forbidReplication } from './replication-right.ts'
 import { foreign, readWalHealth, requireSlot, walName } from './slot.ts'
 
 export interface WalSwitchOptions {
@@ -41,6 +42,7 @@ export async function enableWal(options: WalSwitchOptions): Promise<boolean> {
     try {
       say('Making the replication slot; it waits for the transactions that are writing now.')
       const made = await makeSlot(options)
+      await allowReplication(db)
       say('Waiting until the relays have published what was committed before the slot.')
       await untilPublished(options, made.snapshot)
       const changed = await db.execute(sql`
@@ -71,6 +73,7 @@ export async function disableWal(options: WalSwitchOptions): Promise<boolean> {
     if (found?.ours) await dropSlot(options)
     const [publication] = await db.query(sql`select from pg_publication where pubname = ${walName}`)
     await db.execute(sql`drop publication if exists ${raw(walName)}`)
+    await forbidReplication(db)
     return changed === 1 || found?.ours === true || publication !== undefined
   })
 }

@@ -1,4 +1,5 @@
-import { sql } from '@likewise/database'
+import { randomBytes } from 'node:crypto'
+import { ensureLogins, raw, sql, urlOf } from '@likewise/database'
 import { Failure, pause } from '@likewise/service'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import { discard, redrive } from '../parked.ts'
@@ -46,6 +47,38 @@ const start = (source?: 'poll' | 'wal'): TestRelay =>
 const came = (names: readonly string[]) =>
   until('all came', () => names.every((name) => relays.names().includes(name)))
 
+it('a relay that is a user of its own may read the WAL while the outbox is read from it, and not before or after', async () => {
+  const user = `lw_${randomBytes(6).toString('hex')}`
+  const url = urlOf(test.url, { user, password: 'of-the-test' })
+  await ensureLogins(test.url, [{ role: 'likewise_relay', variable: 'RELAY_DATABASE_URL', url }])
+  const mayRead = async () => {
+    const [row] = await test.db.query<{ may: boolean }>(
+      sql`select rolreplication as may from pg_roles where rolname = ${user}`,
+    )
+    return row?.may
+  }
+  const own = buildRelays({ ...test, url })
+  try {
+    own.start({ limits: { pageRowsMax: 8 } })
+    expect(await mayRead()).toBe(false)
+    await enableWal(test.switch)
+    expect(await mayRead()).toBe(true)
+    await write(test.db, numbered('a', 20))
+    await until('all came', () => own.names().length >= 20)
+    const [reader] = await test.db.query(sql`
+      select usename::text as user from pg_stat_replication as r
+      join pg_replication_slots as s on s.active_pid = r.pid where s.slot_name = ${test.slot}`)
+    expect(reader).toEqual({ user })
+    await disableWal(test.switch)
+    // Another test file may be reading from this server now, and its users with it.
+    const [other] = await test.db.query(sql`select from pg_replication_slots where slot_type = 'logical'`)
+    if (!other) expect(await mayRead()).toBe(false)
+  } finally {
+    await own.stop()
+    await test.db.execute(raw(`drop role ${user}`))
+  }
+}, 60_000)
+
 describe.each(['poll', 'wal'] as const)('two relays, source %s', (source) => {
   let running: TestRelay[]
 
@@ -79,7 +112,7 @@ describe.each(['poll', 'wal'] as const)('two relays, source %s', (source) => {
     await write(test.db, ['b0003', 'a0002'])
     await until('behind', async () => (await parkedNames(test.db)).length === 3)
     refused.clear()
-    await redrive(test.db, { selection: { partitionKey: 'b' }, actor: 'test' })
+    await redrive(test.as('likewise_operator'), { selection: { partitionKey: 'b' }, actor: 'test' })
     await until('moved', async () => (await parkedNames(test.db)).length === 0)
     await write(test.db, ['b0004'])
     await came(['a0002', 'b0004'])
@@ -95,7 +128,7 @@ describe.each(['poll', 'wal'] as const)('two relays, source %s', (source) => {
     const [{ id } = { id: '' }] = await test.db.query<{ id: string }>(
       sql`select id::text as id from catalog.outbox_parked where reason = 'refused'`,
     )
-    await discard(test.db, { selection: { eventId: id }, actor: 'test' })
+    await discard(test.as('likewise_operator'), { selection: { eventId: id }, actor: 'test' })
     await came(['b0001'])
     expect(relays.names()).not.toContain('b0000')
   }, 60_000)
@@ -128,7 +161,9 @@ describe('a change of the source', () => {
     await pause(300)
     await enableWal(test.switch)
     await pause(1_000)
-    await expect(republish(test.db, { actor: 'test' })).rejects.toMatchObject({ code: 'CONFLICT' })
+    await expect(republish(test.as('likewise_operator'), { actor: 'test' })).rejects.toMatchObject({
+      code: 'CONFLICT',
+    })
     await disableWal(test.switch)
     await pause(300)
     over.abort()
