@@ -3,6 +3,7 @@ import { brokerOutage } from './demo/broker-outage.ts'
 import { cleanComposeEnv, compose, composeStack, docker } from './demo/compose-stack.ts'
 import { type DemoContext, openContext } from './demo/context.ts'
 import { duplicates } from './demo/duplicates.ts'
+import { readLikeCount } from './demo/like-count.ts'
 import { scaleOut } from './demo/scale-out.ts'
 import { isSettled, lostLikes, readCounts, settled } from './invariants.ts'
 import { type Answer, sendLike, sendUnlike, spread } from './likes.ts'
@@ -133,6 +134,9 @@ describe('docker compose', () => {
   }, 60_000)
 
   it('gives each service a user of its own, that may do what its role may', async () => {
+    // A connection that nobody uses for ten seconds is closed.
+    expect(isOk(await sendLike(url, (lastUser += 1), 1_000))).toBe(true)
+    await readLikeCount(url, 1_000)
     expect(await readUsers(context.catalog)).toEqual(usersOfServices)
   })
 

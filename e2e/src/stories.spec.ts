@@ -55,6 +55,8 @@ describe('the three stories of npm run demo', () => {
   }, 120_000)
 
   it('are told by services that are users of their own, and of no more than one role each', async () => {
+    // A connection that nobody uses for ten seconds is closed; readiness asks PostgreSQL.
+    for (const api of system.apis) expect((await fetch(`${api}/readyz`)).status).toBe(200)
     expect(await readUsers(system.catalog)).toEqual(usersOfServices)
   })
 

@@ -1,5 +1,5 @@
 import { retentionDaysMax } from '@likewise/outbox'
-import { brokers, durationMs, port, postgresUrl } from '@likewise/service'
+import { KafkaConfig, durationMs, port, postgresUrl } from '@likewise/service'
 import { Type } from 'typebox'
 
 const count = (fallback: number, maximum: number, description: string) =>
@@ -14,7 +14,7 @@ export const RelayConfig = Type.Object({
       'RELAY_DATABASE_DIRECT_URL',
     ),
   ),
-  KAFKA_BROKERS: brokers(),
+  ...KafkaConfig.properties,
   KAFKA_CLIENT: Type.Union([Type.Literal('kafkajs'), Type.Literal('platformatic')], {
     default: 'kafkajs',
     description: 'Library the relay sends with; both give the same records in the same partitions.',
