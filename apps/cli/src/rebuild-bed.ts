@@ -135,8 +135,10 @@ function join({ kafka, db, topic, consumer }: Reading): Subscriber {
 }
 
 async function inTime(what: string, holds: () => Promise<boolean>): Promise<void> {
-  for (const end = performance.now() + 40_000; !(await holds()); await pause(20)) {
-    if (performance.now() > end) throw new Error(`Not in time: ${what}`)
+  const endMs = performance.now() + 40_000
+  while (!(await holds())) {
+    if (performance.now() > endMs) throw new Error(`Not in time: ${what}`)
+    await pause(20)
   }
 }
 

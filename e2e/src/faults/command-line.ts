@@ -2,6 +2,9 @@ import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { workspaceRoot } from '@likewise/local-servers'
 
+/** It waits outages out, also that of servers which a failed test has taken away. */
+const longestMs = 240_000
+
 /** What the command line tool, as a process, says; `status` also fails where there is no consumer. */
 export const likewise = (settings: Readonly<Record<string, string>>, ...args: string[]): Promise<string> =>
   likewiseOf(workspaceRoot, settings, ...args)
@@ -15,8 +18,7 @@ export async function likewiseOf(
   const { NODE_OPTIONS: _n, ...inherited } = process.env
   const main = join(root, 'apps', 'cli', 'dist', 'main.js')
   return new Promise((resolve) => {
-    execFile(process.execPath, [main, ...args], { env: { ...inherited, ...settings } }, (_, stdout, stderr) =>
-      resolve(stdout + stderr),
-    )
+    const options = { env: { ...inherited, ...settings }, timeout: longestMs }
+    execFile(process.execPath, [main, ...args], options, (_, stdout, stderr) => resolve(stdout + stderr))
   })
 }

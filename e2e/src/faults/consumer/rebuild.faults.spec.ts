@@ -51,7 +51,7 @@ async function rebuildDuring(disturb: () => Promise<void>): Promise<string> {
 
   const load = startTopicLoad(bed.publisher, { first: before + 1 })
   const rebuilt = rebuild('--switch')
-  await eventually(async () => ((await readRebuild(bed.db))?.counted ?? 0n) > 0n)
+  await eventually(async () => ((await readRebuild(bed.db))?.counted ?? 0n) > 0n, 90_000)
   const lock = await lockRebuild(bed.db)
   await lock.waiting()
   await disturb()
@@ -72,7 +72,7 @@ describe('during a rebuild under load', () => {
       await postgres.server.start()
     })
     expect(said).toContain('  waits: ')
-  }, 300_000)
+  }, 400_000)
 
   it('Kafka is killed and started again: the rebuild waits, goes on and switches; each event is counted once (I2, I3, I6)', async () => {
     await rebuildDuring(async () => {
@@ -80,5 +80,5 @@ describe('during a rebuild under load', () => {
       await pause(5_000)
       await broker.server.start()
     })
-  }, 300_000)
+  }, 400_000)
 })
