@@ -35,12 +35,15 @@ describeIfThere('through PgBouncer in transaction mode', () => {
   })
 
   it('more clients than connections work at once, none in the session of another', async () => {
+    // Who waits for a connection of the pool waits as long as a busy machine needs.
+    const patient = { connectTimeoutMs: 20_000, statementTimeoutMs: 20_000 }
+    const crowd = fresh.connect({ url: pooler.url, poolSizeMax: 8, ...patient })
     const ids = Array.from({ length: 200 }, (_, i) => i + 1)
     const seen = await Promise.all(
       ids.map((id) =>
         id % 2 === 0
-          ? db.query<{ id: bigint }>(sql`insert into thing values (${id}) returning id`)
-          : db.tx(async (tx) => {
+          ? crowd.query<{ id: bigint }>(sql`insert into thing values (${id}) returning id`)
+          : crowd.tx(async (tx) => {
               await tx.execute(sql`insert into thing values (${id})`)
               return tx.query<{ id: bigint }>(sql`select id from thing where id = ${id}`)
             }),
