@@ -10,6 +10,7 @@ const sources = [
   ['metrics-consumer', 'apps/metrics-consumer/dist/config.js', 'ConsumerConfig'],
   ['metrics-api', 'apps/metrics-api/dist/config.js', 'MetricsApiConfig'],
   ['likewise (CLI)', 'apps/cli/dist/config.js', 'MigrateConfig'],
+  ['likewise (CLI)', 'apps/cli/dist/config.js', 'AccessConfig'],
   ['likewise (CLI)', 'apps/cli/dist/config.js', 'CliConfig'],
   ['likewise (CLI)', 'apps/cli/dist/config.js', 'DeadLettersConfig'],
   ['likewise (CLI)', 'apps/cli/dist/config.js', 'RebuildConfig'],

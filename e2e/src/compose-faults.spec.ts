@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,13 +8,13 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import { cleanComposeEnv, compose, docker } from './demo/compose-stack.ts'
 import { readLikeCount } from './demo/like-count.ts'
 import { sendLike, spread } from './likes.ts'
+import { writeSecrets } from './secrets.ts'
 import { eventually, freePorts } from './system.ts'
 
 let env: Record<string, string | undefined>
 let secrets: string
 let volumesBefore: string
 const production = ['-f', 'docker-compose.yml', '-f', 'docker-compose.production.yml']
-const url = (user: string, password: string) => `postgres://${user}:${password}@postgres:5432/likewise`
 
 beforeEach(async () => {
   volumesBefore = await docker(process.env, 'volume', 'ls', '-q')
@@ -46,20 +46,6 @@ afterEach(async () => {
   await rm(secrets, { recursive: true })
 }, 60_000)
 
-async function writeSecrets(password: string, urlPassword = password): Promise<void> {
-  const files = {
-    postgres_password: password,
-    owner_database_url: `${url('likewise', urlPassword)}\n`,
-    like_api_database_url: url('like_api', password),
-    relay_database_url: url('outbox_relay', password),
-    consumer_database_url: url('metrics_consumer', password),
-    metrics_api_database_url: url('metrics_api', password),
-    operator_database_url: url('operator', password),
-  }
-  for (const [name, text] of Object.entries(files))
-    await writeFile(join(secrets, name), text, { mode: 0o644 })
-}
-
 const up = (...files: string[]) =>
   compose(env, ...files, 'up', '-d', '--wait', '--wait-timeout', '90', '--no-build')
 const sentenceOf = async (work: Promise<string>): Promise<string> =>
@@ -70,7 +56,7 @@ const sentenceOf = async (work: Promise<string>): Promise<string> =>
 
 describe('docker compose up', () => {
   it('in production takes its passwords from files, and opens no port but that of nginx', async () => {
-    await writeSecrets('a-secret-of-our-own')
+    await writeSecrets(secrets, { password: 'a-secret-of-our-own' })
     await up(...production)
     const api = `http://127.0.0.1:${env['LIKEWISE_PORT']}`
     expect((await sendLike(api, 1, 100)).status).toBe(201)
@@ -91,13 +77,13 @@ describe('docker compose up', () => {
   }, 180_000)
 
   it('in production asks how callers prove who they are', async () => {
-    await writeSecrets('a-secret-of-our-own')
+    await writeSecrets(secrets, { password: 'a-secret-of-our-own' })
     delete env['AUTH_MODE']
     expect(await sentenceOf(up(...production))).toMatch(/AUTH_MODE.*how do callers prove who they are\?/s)
   }, 60_000)
 
   it('in production limits each client by the address that nginx sees, whatever it writes', async () => {
-    await writeSecrets('a-secret-of-our-own')
+    await writeSecrets(secrets, { password: 'a-secret-of-our-own' })
     await up(...production)
     const api = `http://127.0.0.1:${env['LIKEWISE_PORT']}`
     // More than the default of 1,000 for each of the two replicas.
@@ -120,7 +106,7 @@ describe('docker compose up', () => {
   }, 60_000)
 
   it('in production refuses the password that everybody knows', async () => {
-    await writeSecrets('likewise')
+    await writeSecrets(secrets, { password: 'likewise' })
     expect(await sentenceOf(up(...production))).toMatch(/migrate.*exit 1/)
     expect(await compose(env, 'logs', 'migrate')).toMatch(
       /CATALOG_DATABASE_URL .* has the password of docker-compose.yml/,
@@ -128,7 +114,7 @@ describe('docker compose up', () => {
   }, 120_000)
 
   it('says which URL has a wrong password', async () => {
-    await writeSecrets('right', 'wrong')
+    await writeSecrets(secrets, { password: 'right', ownerPassword: 'wrong' })
     expect(await sentenceOf(up(...production))).toMatch(/migrate.*exit 1/)
     const said = await compose(env, 'logs', 'migrate')
     expect(said).toMatch(

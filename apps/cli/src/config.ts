@@ -1,5 +1,5 @@
 import { minutesKeptHoursMin } from '@likewise/metrics'
-import { brokers, postgresUrl } from '@likewise/service'
+import { KafkaConfig, postgresUrl } from '@likewise/service'
 import { Type } from 'typebox'
 
 const user = (role: string) =>
@@ -21,12 +21,30 @@ export const OutboxConfig = Type.Object({
   CATALOG_DATABASE_URL: postgresUrl('Database of the producer side (schema catalog).'),
 })
 
-export const TopicsConfig = Type.Object({ KAFKA_BROKERS: brokers() })
+export const TopicsConfig = KafkaConfig
+
+const kafkaPassword = (user: string) =>
+  Type.Optional(
+    Type.String({ minLength: 1, description: `\`likewise access\` gives it to Kafka's user ${user}` }),
+  )
+
+export const AccessConfig = Type.Object({
+  ...KafkaConfig.properties,
+  CONSUMER_GROUP: Type.String({
+    default: 'metrics-consumer',
+    minLength: 1,
+    description: 'Consumer to look at.',
+  }),
+  KAFKA_RELAY_PASSWORD: kafkaPassword('outbox-relay'),
+  KAFKA_CONSUMER_PASSWORD: kafkaPassword('metrics-consumer'),
+  KAFKA_TOPICS_PASSWORD: kafkaPassword('topics'),
+  KAFKA_OPERATOR_PASSWORD: kafkaPassword('operator'),
+})
 
 export const CliConfig = Type.Object({
   CATALOG_DATABASE_URL: postgresUrl('Database of the producer side (schema catalog).'),
   METRICS_DATABASE_URL: postgresUrl('Database of the consumer side (schema metrics).'),
-  KAFKA_BROKERS: brokers(),
+  ...KafkaConfig.properties,
   CONSUMER_GROUP: Type.String({
     default: 'metrics-consumer',
     minLength: 1,
@@ -47,7 +65,7 @@ export const DeadLettersConfig = Type.Object({
 
 export const RebuildConfig = Type.Object({
   METRICS_DATABASE_URL: CliConfig.properties.METRICS_DATABASE_URL,
-  KAFKA_BROKERS: brokers(),
+  ...KafkaConfig.properties,
   CONSUMER_GROUP: CliConfig.properties.CONSUMER_GROUP,
   CONSUMER_DEDUP_HORIZON_DAYS: DeadLettersConfig.properties.CONSUMER_DEDUP_HORIZON_DAYS,
   CONSUMER_MINUTES_KEPT_HOURS: Type.Integer({

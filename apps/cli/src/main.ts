@@ -8,12 +8,14 @@ import {
   loadDotenv,
   loadEnvFile,
   maskPasswords,
-  parseBrokers,
   readConfig,
+  readKafka,
   version,
 } from '@likewise/service'
+import type { Static } from 'typebox'
+import { giveAccess } from './access.ts'
 import { connect, wholeNumber } from './catalog.ts'
-import { CliConfig, TopicsConfig } from './config.ts'
+import { AccessConfig, CliConfig, TopicsConfig } from './config.ts'
 import { addDeadLetterCommands } from './dead-letters.ts'
 import { migrateDatabases } from './migrate.ts'
 import { addOutboxCommands } from './outbox.ts'
@@ -59,6 +61,13 @@ program
   .action((wanted: { replicationFactor?: number; partitions?: number }) =>
     makeTopics(kafkaOptions(readConfig(TopicsConfig)), wanted, say),
   )
+program
+  .command('access')
+  .description('gives each service its rights in Kafka, and nobody else any (docs/security.md)')
+  .action(() => {
+    const config = readConfig(AccessConfig)
+    return giveAccess(kafkaOptions(config), config, say)
+  })
 addWalCommands(addOutboxCommands(program, say), say)
 addDeadLetterCommands(program, say)
 const tools = { kafkaOptions, output: terminalOutput() }
@@ -94,9 +103,9 @@ async function status(options: { json?: boolean }): Promise<void> {
   }
 }
 
-function kafkaOptions(config: { KAFKA_BROKERS: string }): KafkaOptions {
+function kafkaOptions(config: Static<typeof TopicsConfig>): KafkaOptions {
   return {
-    brokers: parseBrokers(config.KAFKA_BROKERS),
+    ...readKafka(config),
     clientId: 'likewise-cli',
     requestTimeoutMs: 5_000,
     log: buildLogger({ service: 'cli', level: 'silent' }),

@@ -17,9 +17,10 @@ import {
 import { type KafkaOptions, readTopicEnds } from '@likewise/kafka'
 import { type Differences, buildShadow } from '@likewise/metrics'
 import { Failure, pause, readConfig, version } from '@likewise/service'
+import type { Static } from 'typebox'
 import { me } from './arguments.ts'
 import { type Say, connect } from './catalog.ts'
-import { RebuildConfig } from './config.ts'
+import { RebuildConfig, type TopicsConfig } from './config.ts'
 import { plainJson } from './dead-letters-view.ts'
 import { type Output, showProgress } from './progress.ts'
 import { type Finished, runRebuild } from './rebuild-run.ts'
@@ -36,7 +37,7 @@ export interface RebuildOptions {
 }
 
 export interface Tools {
-  readonly kafkaOptions: (config: { KAFKA_BROKERS: string }) => KafkaOptions
+  readonly kafkaOptions: (config: Static<typeof TopicsConfig>) => KafkaOptions
   readonly output: Output
   /** catalog-events unless told. */
   readonly topic?: string

@@ -1,5 +1,5 @@
 import { minutesKeptHoursMin } from '@likewise/metrics'
-import { brokers, durationMs, port, postgresUrl } from '@likewise/service'
+import { KafkaConfig, durationMs, port, postgresUrl } from '@likewise/service'
 import { Type } from 'typebox'
 
 export const ConsumerConfig = Type.Object({
@@ -7,7 +7,7 @@ export const ConsumerConfig = Type.Object({
     'Database of the consumer side (schema metrics).',
     'CONSUMER_DATABASE_URL',
   ),
-  KAFKA_BROKERS: brokers(),
+  ...KafkaConfig.properties,
   CONSUMER_HOST: Type.String({ default: '127.0.0.1', description: "Address of the consumer's probes." }),
   CONSUMER_PORT: port(9200, "Port of the consumer's probes."),
   CONSUMER_GROUP: Type.String({

@@ -2,7 +2,7 @@ import { connectDatabase, requireSchema } from '@likewise/database'
 import { topics } from '@likewise/events'
 import { keepHandled } from '@likewise/inbox'
 import { keepRolledUp } from '@likewise/metrics'
-import { buildHttp, checked, listen, parseBrokers, runService, sourceOf, version } from '@likewise/service'
+import { buildHttp, checked, listen, readKafka, runService, sourceOf, version } from '@likewise/service'
 import { ConsumerConfig } from './config.ts'
 import { startConsuming } from './consumer.ts'
 import { startCopying } from './dead-letter-copy.ts'
@@ -25,8 +25,12 @@ await runService({
     await requireSchema(db, { schema: 'metrics', variable: sourceOf(ConsumerConfig, 'METRICS_DATABASE_URL') })
 
     const [consumer, topic] = [config.CONSUMER_GROUP, topics.catalogEvents]
-    const brokers = parseBrokers(config.KAFKA_BROKERS)
-    const kafka = { brokers, clientId: 'likewise-metrics-consumer', requestTimeoutMs: 10_000, log }
+    const kafka = {
+      ...readKafka(config),
+      clientId: 'likewise-metrics-consumer',
+      requestTimeoutMs: 10_000,
+      log,
+    }
     const subscriber = startConsuming({ config, db, kafka, log, telemetry, fail })
     defer('ring', keepHandled({ db, everyMs: config.CONSUMER_PURGE_EVERY_MS, log, telemetry }))
     const horizonDays = config.CONSUMER_DEDUP_HORIZON_DAYS

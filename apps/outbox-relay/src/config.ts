@@ -1,5 +1,5 @@
 import { retentionDaysMax } from '@likewise/outbox'
-import { brokers, durationMs, port, postgresUrl } from '@likewise/service'
+import { KafkaConfig, durationMs, port, postgresUrl } from '@likewise/service'
 import { Type } from 'typebox'
 
 const count = (fallback: number, maximum: number, description: string) =>
@@ -8,7 +8,7 @@ const count = (fallback: number, maximum: number, description: string) =>
 // Pool and page: 100,000 events are drained as fast as with 8 connections and 1,000 rows, in 141 instead of 162 MB.
 export const RelayConfig = Type.Object({
   CATALOG_DATABASE_URL: postgresUrl('Database of the producer side (schema catalog).', 'RELAY_DATABASE_URL'),
-  KAFKA_BROKERS: brokers(),
+  ...KafkaConfig.properties,
   KAFKA_CLIENT: Type.Union([Type.Literal('kafkajs'), Type.Literal('platformatic')], {
     default: 'kafkajs',
     description: 'Library the relay sends with; both give the same records in the same partitions.',

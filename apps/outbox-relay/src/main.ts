@@ -1,7 +1,7 @@
 import { requireSchema } from '@likewise/database'
 import { buildPublisher, quickenKafkajs } from '@likewise/kafka'
 import { type Relay, watchPositions } from '@likewise/outbox'
-import { buildHttp, checked, listen, parseBrokers, runService, sourceOf, version } from '@likewise/service'
+import { buildHttp, checked, listen, readKafka, runService, sourceOf, version } from '@likewise/service'
 import { watchBacklog } from './backlog-telemetry.ts'
 import { RelayConfig } from './config.ts'
 import { connectCatalog, keepOutbox, startPublishing } from './publishing.ts'
@@ -18,7 +18,7 @@ await runService({
     quickenKafkajs()
     const publisher = buildPublisher({
       client: config.KAFKA_CLIENT,
-      brokers: parseBrokers(config.KAFKA_BROKERS),
+      ...readKafka(config),
       clientId: 'likewise-outbox-relay',
       log,
       requestTimeoutMs: config.RELAY_SEND_LIMIT_MS,

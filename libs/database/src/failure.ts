@@ -23,14 +23,16 @@ export function databaseFailure(error: unknown): Error {
   if (fault === undefined) return error instanceof Error ? error : new Error(String(error), { cause: error })
   const { sqlstate, constraint, message } = fault
   const code = codeOf(fault)
-  const sentence = sqlstate === '42501' ? denied : sentences[code]
+  const sentence = sqlstate === '42501' ? denied : fault.distrusted ? notTrusted : sentences[code]
   return new Failure(code, `${sentence} ${message.replace(/\.$/, '')}.`, {
     cause: error,
     details: { ...(sqlstate && { sqlstate }), ...(constraint && { constraint }) },
   })
 }
 
-/** An outage, for a right that slipped is put back; but one to look at the rights for, not at the server. */
+// Outages, too, for what slipped is put back; but not ones to look at the server for.
+const notTrusted =
+  "PostgreSQL's certificate is not to be trusted (see sslrootcert, and the host, in the URL):"
 const denied = 'PostgreSQL does not let this user do it (docs/security.md, Roles):'
 
 type DatabaseCode = keyof typeof sentences

@@ -1,8 +1,12 @@
+import { isDistrust } from '@likewise/service'
+
 /** What can be known of a database error: PostgreSQL's code if the server spoke, or that the connection is at fault. */
 export type Fault = {
   sqlstate?: string
   constraint?: string
   connection: boolean
+  /** The server's certificate is not to be trusted. */
+  distrusted?: boolean
   message: string
 }
 
@@ -49,6 +53,8 @@ const connectionSentences =
 const sqlstateShape = /^(?=.*\d)[0-9A-Z]{5}$/
 // Any system error that Prisma passes on came from its connection, also the ENOENT of a missing Unix socket.
 const errnoShape = /^E[A-Z_]+$/
+// Of a handshake that failed or a session that was ended, our certificate being refused among them.
+const tlsShape = /^(ERR_SSL_|ERR_TLS_|EPROTO$)/
 const prismaCodeShape = /^P[1-6]\d{3}$/
 
 /**
@@ -66,7 +72,8 @@ export function readFault(error: unknown): Fault | undefined {
   if (kind !== undefined) return readAdapterCause(cause, kind, message)
   if (sqlstateShape.test(code) && !prismaCodeShape.test(code))
     return fromServer(code, message, text(field(error, 'constraint')))
-  const connection = connectionSentences.test(message) || connectionCodes.has(code)
+  if (isDistrust(code)) return { connection: true, distrusted: true, message }
+  const connection = connectionSentences.test(message) || connectionCodes.has(code) || tlsShape.test(code)
   if (!name.startsWith('PrismaClient')) return connection ? { connection, message } : undefined
   return { connection: connection || errnoShape.test(code) || name.endsWith('InitializationError'), message }
 }
@@ -75,11 +82,13 @@ function readAdapterCause(cause: unknown, kind: string, rendered: string): Fault
   const host = text(field(cause, 'host'))
   const port = field(cause, 'port')
   const unreachable = host && `nothing answers at ${host}${typeof port === 'number' ? `:${port}` : ''}`
-  const message = text(field(cause, 'originalMessage')) ?? unreachable ?? rendered
+  const reason = text(field(cause, 'reason')) // of TLS
+  const message = text(field(cause, 'originalMessage')) ?? unreachable ?? reason ?? rendered
   const sqlstate = text(field(cause, 'originalCode'))
   const constraint = text(field(field(cause, 'constraint'), 'index'))
   if (sqlstate !== undefined) return fromServer(sqlstate, message, constraint)
-  return { connection: adapterConnectionKinds.has(kind), message }
+  const distrusted = kind === 'TlsConnectionError' && !connectionSentences.test(message)
+  return { connection: adapterConnectionKinds.has(kind), ...(distrusted && { distrusted }), message }
 }
 
 // The adapter keeps the constraint's name for unique and foreign keys only; for checks it stands in the message.

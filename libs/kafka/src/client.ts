@@ -1,22 +1,27 @@
-import { type ISocketFactory, Kafka, logLevel } from 'kafkajs'
-import type { Logger } from '@likewise/service'
+import { type ISocketFactory, Kafka, type SASLOptions, logLevel } from 'kafkajs'
+import type { KafkaAccess, Logger } from '@likewise/service'
 
-export interface KafkaOptions {
-  brokers: readonly string[]
+/** Where Kafka is and how to get in (KafkaConfig), and who asks. */
+export interface KafkaOptions extends KafkaAccess {
   clientId: string
   log: Logger
   /** A request without an answer for so long counts as failed. */
   requestTimeoutMs: number
 }
 
+/** A handshake of TLS takes more round trips; a broker that has just started and is busy has taken more than 2 s for one. */
+export const connectTimeoutMs = ({ tls }: KafkaAccess): number => (tls ? 5_000 : 2_000)
+
 /** kafkajs, never retrying by itself: whoever calls decides, knows the attempt, and can be stopped. */
 export function buildKafka(options: KafkaOptions, socketFactory?: ISocketFactory): Kafka {
-  const { brokers, clientId, log, requestTimeoutMs } = options
+  const { brokers, tls, sasl, clientId, log, requestTimeoutMs } = options
   return new Kafka({
     ...(socketFactory && { socketFactory }),
     brokers: [...brokers],
+    ...(tls && { ssl: { ...tls } }),
+    ...(sasl && { sasl: { ...sasl } as SASLOptions }),
     clientId,
-    connectionTimeout: 2_000,
+    connectionTimeout: connectTimeoutMs(options),
     requestTimeout: requestTimeoutMs,
     retry: { retries: 0, initialRetryTime: 100, maxRetryTime: 1_000 },
     logLevel: logLevel.WARN,

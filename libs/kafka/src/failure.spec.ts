@@ -103,6 +103,38 @@ describe('what Kafka says about a record or about itself', () => {
     }
   })
 
+  it('that somebody has to end says where to look, and is an outage all the same', () => {
+    const distrust = Object.assign(
+      new Error('Connection error: self-signed certificate in certificate chain'),
+      {
+        code: 'SELF_SIGNED_CERT_IN_CHAIN',
+      },
+    )
+    for (const [error, sentence] of [
+      [
+        distrust,
+        /^Kafka's certificate is not to be trusted \(see KAFKA_TLS_CA, and the names in KAFKA_BROKERS\): Conn/,
+      ],
+      [
+        Object.assign(new Error('no'), { name: 'KafkaJSSASLAuthenticationError' }),
+        /^Kafka does not let this user in \(see/,
+      ],
+      [
+        Object.assign(new Error('no'), { code: 'PLT_KFK_AUTHENTICATION' }),
+        /^Kafka does not let this user in \(see/,
+      ],
+      [
+        protocolError('TOPIC_AUTHORIZATION_FAILED'),
+        /^Kafka does not let this user do it \(docs\/security.md, Kafka\)/,
+      ],
+      [protocolError('GROUP_AUTHORIZATION_FAILED'), /^Kafka does not let this user do it/],
+    ] as const)
+      expect(kafkaFailure(error)).toMatchObject({
+        code: 'BROKER_UNAVAILABLE',
+        message: expect.stringMatching(sentence),
+      })
+  })
+
   it('leaves a failure as it is', () => {
     const failure = new Failure('CONFIG_INVALID', 'Topic x has 3 partitions.')
     expect(kafkaFailure(failure)).toBe(failure)

@@ -1,4 +1,4 @@
-import { Failure } from '@likewise/service'
+import { Failure, isDistrust } from '@likewise/service'
 
 // The broker's answers about the record itself. All others are about the broker, the network, our rights or our clock: an
 // access rule that slipped, a topic that was deleted, a sender a day ahead (INVALID_TIMESTAMP, where a topic keeps the
@@ -26,16 +26,37 @@ export function kafkaFailure(error: unknown): Failure {
       cause: error,
     })
   }
-  return new Failure('BROKER_UNAVAILABLE', `Kafka does not take or give records: ${textOf(causes[0])}`, {
-    cause: error,
-  })
+  return new Failure('BROKER_UNAVAILABLE', outageOf(causes), { cause: error })
+}
+
+/** All of these are waited out. Those that somebody has to end say where to look. */
+function outageOf(causes: readonly unknown[]): string {
+  for (const cause of causes) {
+    if (isDistrust((cause as { code?: unknown } | undefined)?.code))
+      return `Kafka's certificate is not to be trusted (see KAFKA_TLS_CA, and the names in KAFKA_BROKERS): ${textOf(cause)}`
+    if (isLockedOut(cause))
+      return `Kafka does not let this user in (see KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD): ${textOf(cause)}`
+    if (/_AUTHORIZATION_FAILED$/.test(codeOf(cause)))
+      return `Kafka does not let this user do it (docs/security.md, Kafka): ${textOf(cause)}`
+  }
+  return `Kafka does not take or give records: ${textOf(causes[0])}`
+}
+
+function isLockedOut(cause: unknown): boolean {
+  const { name, code } = (cause ?? {}) as { name?: string; code?: string }
+  if (name === 'KafkaJSSASLAuthenticationError' || code === 'PLT_KFK_AUTHENTICATION') return true
+  return codeOf(cause) === 'SASL_AUTHENTICATION_FAILED'
 }
 
 function firstCauses(error: unknown): unknown[] {
-  if (error instanceof AggregateError && error.errors.length > 0) return error.errors.flatMap(firstCauses)
-  if (error instanceof Error && error.cause instanceof Error) return firstCauses(error.cause)
-  return [error]
+  // By its shape: kafkajs has an aggregate of its own, and an error of Node's may be none of this module's realm.
+  const { errors, cause } = (error ?? {}) as { errors?: unknown; cause?: unknown }
+  if (Array.isArray(errors) && errors.length > 0) return errors.flatMap(firstCauses)
+  return isError(cause) ? firstCauses(cause) : [error]
 }
+
+const isError = (value: unknown): value is Error =>
+  typeof value === 'object' && value !== null && 'message' in value
 
 function codeOf(cause: unknown): string {
   const { type, apiId } = (cause ?? {}) as Partial<ClientError>
@@ -43,6 +64,6 @@ function codeOf(cause: unknown): string {
 }
 
 function textOf(cause: unknown): string {
-  if (!(cause instanceof Error)) return String(cause)
+  if (!isError(cause)) return String(cause)
   return (cause as ClientError).serverErrorMessage ?? cause.message
 }

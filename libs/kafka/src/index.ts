@@ -1,5 +1,7 @@
 export { quickenKafkajs } from './kafkajs-produce.ts'
 export { ignoreTimerWarning } from './timer-warning.ts'
+export { ensureAccess } from './access.ts'
+export { type AccessPlan, type Right, serviceRights } from './access-plan.ts'
 export type { KafkaOptions } from './client.ts'
 export { kafkaFailure } from './failure.ts'
 export { buildLogPositions } from './log-positions.ts'

@@ -1,5 +1,6 @@
+import { isIP } from 'node:net'
 import { type Partitioner, ProduceAcks, Producer, compatibilityPartitioner } from '@platformatic/kafka'
-import type { KafkaOptions } from './client.ts'
+import { type KafkaOptions, connectTimeoutMs } from './client.ts'
 import type { Connection, OutgoingRecord } from './connection.ts'
 
 /** Resolves when a broker has answered. */
@@ -7,7 +8,8 @@ export async function connectPlatformatic(options: KafkaOptions): Promise<Connec
   const producer: BytesProducer = new Producer({
     clientId: options.clientId,
     bootstrapBrokers: [...options.brokers],
-    connectTimeout: 2_000,
+    ...platformaticAccess(options),
+    connectTimeout: connectTimeoutMs(options),
     requestTimeout: options.requestTimeoutMs,
     timeout: options.requestTimeoutMs,
     retries: 0,
@@ -50,6 +52,24 @@ export async function connectPlatformatic(options: KafkaOptions): Promise<Connec
     close: () => close(producer),
   }
 }
+
+/** How to get in, in this client's words. */
+export function platformaticAccess({ brokers, tls, sasl }: KafkaOptions) {
+  // An address is not sent as a name (RFC 6066); the certificate is compared with it all the same.
+  const tlsServerName = brokers.every(
+    (broker) => isIP(broker.replace(/:\d+$/, '').replace(/^\[|\]$/g, '')) === 0,
+  )
+  return {
+    ...(tls && { tls: { ...tls }, tlsServerName }),
+    ...(sasl && { sasl: { ...sasl, mechanism: mechanisms[sasl.mechanism] } }),
+  }
+}
+
+const mechanisms = {
+  'scram-sha-512': 'SCRAM-SHA-512',
+  'scram-sha-256': 'SCRAM-SHA-256',
+  plain: 'PLAIN',
+} as const
 
 type BytesProducer = Producer<Buffer | undefined, Buffer | null>
 

@@ -1,4 +1,5 @@
-import { type Socket, connect } from 'node:net'
+import { type Socket, connect, isIP } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import type { ISocketFactory } from 'kafkajs'
 
 export interface Sockets {
@@ -17,8 +18,14 @@ export function keepSockets(): Sockets {
   // With an error, of which kafkajs takes notice: it rejects what waits for an answer.
   const destroy = (socket: Socket) => socket.destroy(new Error('The connection is closed.'))
   return {
-    open({ host, port, onConnect }) {
-      const socket = connect({ host, port }, onConnect).setKeepAlive(true, 60_000)
+    open({ host, port, ssl, onConnect }) {
+      const name = isIP(host) ? {} : { servername: host }
+      // Typed as always there; absent without TLS.
+      const secure = ssl as typeof ssl | undefined
+      const made = secure
+        ? connectTls({ host, port, ...name, ...secure }, onConnect)
+        : connect({ host, port }, onConnect)
+      const socket = made.setKeepAlive(true, 60_000)
       sockets.add(socket)
       socket.on('close', () => sockets.delete(socket))
       return over ? destroy(socket) : socket

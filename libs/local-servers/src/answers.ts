@@ -3,8 +3,9 @@ import { connect } from 'node:net'
 const answerTimeoutMs = 2_000
 
 /**
- * True when a PostgreSQL on this port asks for a password. It asks only once it accepts connections: while it starts,
- * recovers or stops it answers with an error, and behind a container's port even nobody accepts a connection.
+ * True when a PostgreSQL on this port asks for a password, or lets nobody in who asks without TLS. It does so only once it
+ * accepts connections: while it starts, recovers or stops it answers with another error, and behind a container's port
+ * even nobody accepts a connection.
  */
 export async function postgresAnswers(port: number, host = '127.0.0.1'): Promise<boolean> {
   const parameters = Buffer.from('user\0postgres\0database\0postgres\0\0')
@@ -12,7 +13,8 @@ export async function postgresAnswers(port: number, host = '127.0.0.1'): Promise
   head.writeInt32BE(head.length + parameters.length, 0)
   head.writeInt32BE(196_608, 4) // protocol 3.0
   const answer = await ask({ port, host, question: Buffer.concat([head, parameters]), bytes: 1 })
-  return answer?.toString('latin1', 0, 1) === 'R'
+  const text = answer?.toString('latin1') ?? ''
+  return text.startsWith('R') || (text.startsWith('E') && text.includes('\0C28000\0'))
 }
 
 /** True when a Kafka broker on this port answers which requests it knows (ApiVersions, version 0). */

@@ -11,6 +11,7 @@ import { findKafkaTools } from './kafka-jars.ts'
 import type { JavaTools } from './jars.ts'
 import { runServer } from './local-server.ts'
 import type { EmbeddedServer } from './local-server.ts'
+import { type BrokerSecurity, securitySettings } from './kafka-security.ts'
 import { choosePort, rememberedPort } from './ports.ts'
 import { startProcess } from './processes.ts'
 import type { RunningProcess } from './processes.ts'
@@ -29,6 +30,8 @@ const log4j = fileURLToPath(new URL('../kafka/log4j2.properties', import.meta.ur
 export interface EmbeddedKafka extends EmbeddedServer {
   /** `host:port`, as KAFKA_BROKERS wants it. */
   readonly brokers: string
+  /** The door of whoever gives out rights, where clients must prove who they are; else the same. */
+  readonly adminBrokers: string
 }
 
 /**
@@ -40,6 +43,8 @@ export async function startEmbeddedKafka(options: {
   port?: number | undefined
   log: Logger
   env?: NodeJS.ProcessEnv
+  /** None: everybody on this machine may do everything. */
+  security?: BrokerSecurity
 }): Promise<EmbeddedKafka> {
   const { log, env = process.env } = options
   const tools = await findKafkaTools({ env, log })
@@ -47,9 +52,13 @@ export async function startEmbeddedKafka(options: {
   const home = await realpath(options.home)
   const port = await choosePort({ asked: options.port, file: join(home, 'kafka', 'port'), server: 'Kafka' })
   const controllerPort = await rememberedPort(join(home, 'kafka', 'controller-port'))
+  const { security } = options
+  const adminPort = security ? await rememberedPort(join(home, 'kafka', 'internal-port')) : port
   const data = join(home, 'kafka', 'data')
   const settings = join(home, 'kafka', 'server.properties')
-  await writeFile(settings, kafkaSettings({ port, controllerPort, data }))
+  const places = { folder: join(home, 'kafka'), port, internalPort: adminPort, controllerPort }
+  const secured = security ? await securitySettings(security, places) : {}
+  await writeFile(settings, kafkaSettings({ port, controllerPort, data }, secured))
   let archive = classArchive(tools, home)
   if (!existsSync(join(data, 'meta.properties'))) await formatStorage(tools, archive.readArgs, settings)
   const server = await runServer({
@@ -58,7 +67,7 @@ export async function startEmbeddedKafka(options: {
       archive = classArchive(tools, home) // by the second start it may be there
       return launch({
         home,
-        port,
+        port: adminPort,
         log,
         env,
         command: tools.java.command,
@@ -71,11 +80,14 @@ export async function startEmbeddedKafka(options: {
       return exit
     },
   })
-  return Object.assign(server, { brokers: `127.0.0.1:${port}` })
+  return Object.assign(server, { brokers: `127.0.0.1:${port}`, adminBrokers: `127.0.0.1:${adminPort}` })
 }
 
 /** One node, hence one replica of everything; few partitions of Kafka's own topics, since each costs a start time. */
-export function kafkaSettings(options: { port: number; controllerPort: number; data: string }): string {
+export function kafkaSettings(
+  options: { port: number; controllerPort: number; data: string },
+  over: Readonly<Record<string, string | number>> = {},
+): string {
   const { port, controllerPort, data } = options
   const settings = {
     'process.roles': 'broker,controller',
@@ -105,6 +117,7 @@ export function kafkaSettings(options: { port: number; controllerPort: number; d
     'broker.heartbeat.interval.ms': 500,
     // Kafka waits 3 s for more consumers before a group's first rebalance; here all there are, are there.
     'group.initial.rebalance.delay.ms': 0,
+    ...over,
   }
   return Object.entries(settings)
     .map(([name, value]) => `${name}=${value}\n`)

@@ -1,4 +1,4 @@
-import { mkdir, realpath } from 'node:fs/promises'
+import { mkdir, realpath, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Failure, pause } from '@likewise/service'
 import type { Logger } from '@likewise/service'
@@ -9,7 +9,7 @@ import type { EmbeddedServer } from './local-server.ts'
 import { choosePort } from './ports.ts'
 import { findPostgresBinaries } from './postgres-binaries.ts'
 import { ensureCluster, postgresEnv } from './postgres-cluster.ts'
-import { findPlace } from './postgres-place.ts'
+import { findPlace, give } from './postgres-place.ts'
 import type { PostgresPlace } from './postgres-place.ts'
 import { startProcess } from './processes.ts'
 import type { RunningProcess } from './processes.ts'
@@ -35,6 +35,8 @@ export async function startEmbeddedPostgres(options: {
   home: string
   port?: number | undefined
   log: Logger
+  /** PEM; `clientCa`: clients must show a certificate of it. With it nobody gets in without TLS. */
+  tls?: { cert: string; key: string; clientCa?: string }
 }): Promise<EmbeddedPostgres> {
   await mkdir(options.home, { recursive: true })
   const home = await realpath(options.home)
@@ -52,9 +54,10 @@ export async function startEmbeddedPostgres(options: {
     file: join(home, 'postgres', 'port'),
     server: 'PostgreSQL',
   })
+  const tls = options.tls ? await tlsSettings(place, options.tls) : {}
   const server = await runServer({
     port,
-    launch: () => launch({ home, place, port, log: options.log }),
+    launch: () => launch({ home, place, port, log: options.log, tls }),
     stop: (running) => running.stop('SIGINT', stopGraceMs), // fast shutdown: does not wait for clients
   })
   const urlTo = (database: string) => `postgresql://postgres:${password}@127.0.0.1:${port}/${database}`
@@ -66,6 +69,7 @@ interface Launch {
   place: PostgresPlace
   port: number
   log: Logger
+  tls: Readonly<Record<string, string>>
 }
 
 async function launch(options: Launch): Promise<RunningProcess> {
@@ -95,7 +99,28 @@ async function launch(options: Launch): Promise<RunningProcess> {
   }
 }
 
-function spawnPostgres({ home, place, port }: Launch): Promise<RunningProcess> {
+/** Beside the data, where the server's account can read them, and nobody else: PostgreSQL refuses a key that others can. */
+async function tlsSettings(
+  place: PostgresPlace,
+  { cert, key, clientCa }: { cert: string; key: string; clientCa?: string },
+): Promise<Record<string, string>> {
+  const write = async (name: string, text: string): Promise<string> => {
+    const file = join(place.directory, name)
+    await writeFile(file, text, { mode: 0o600 })
+    await give(file, place.account)
+    return file
+  }
+  const clients = clientCa === undefined ? '' : ' clientcert=verify-ca'
+  return {
+    ssl: 'on',
+    ssl_cert_file: await write('server.crt', cert),
+    ssl_key_file: await write('server.key', key),
+    hba_file: await write('pg_hba.conf', `hostssl all all all scram-sha-256${clients}\n`),
+    ...(clientCa !== undefined && { ssl_ca_file: await write('clients.crt', clientCa) }),
+  }
+}
+
+function spawnPostgres({ home, place, port, tls }: Launch): Promise<RunningProcess> {
   const settings = {
     port,
     listen_addresses: '127.0.0.1',
@@ -106,6 +131,7 @@ function spawnPostgres({ home, place, port }: Launch): Promise<RunningProcess> {
     synchronous_commit: 'on',
     timezone: 'UTC',
     log_timezone: 'UTC',
+    ...tls,
   }
   return startProcess({
     home,

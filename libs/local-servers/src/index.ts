@@ -1,3 +1,4 @@
+export type { BrokerSecurity } from './kafka-security.ts'
 export { kafkaAnswers, postgresAnswers } from './answers.ts'
 export { dockerAnswers } from './container-engine.ts'
 export { ConnectionsConfig } from './connections-config.ts'

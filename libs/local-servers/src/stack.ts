@@ -2,7 +2,15 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { topicPlans } from '@likewise/events'
 import { ensureTopics } from '@likewise/kafka'
-import { Failure, type Logger, pause, parseBrokers } from '@likewise/service'
+import {
+  Failure,
+  KafkaConfig,
+  type Logger,
+  parseBrokers,
+  pause,
+  readConfig,
+  readKafka,
+} from '@likewise/service'
 import { endOwn } from './leftovers.ts'
 import type { LocalServer } from './local-server.ts'
 import { type Servers, startServers } from './servers.ts'
@@ -65,7 +73,9 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     const databasesOf = await prepareDatabases(servers, { env: options.env, signal })
     migrated()
     const made = step('topics')
-    await prepareTopics(servers.kafkaBrokers, log).catch((error: unknown) => {
+    const kafka = kafkaEnv(servers)
+    const access = readKafka(readConfig(KafkaConfig, { ...options.env, ...kafka }))
+    await ensureTopics({ ...access, ...topicsClient, log }, topicPlans).catch((error: unknown) => {
       throw namingBrokers(servers, error)
     })
     signal?.throwIfAborted()
@@ -73,7 +83,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     const envOf = (app: App) => ({
       ...options.env,
       ...databasesOf(app),
-      KAFKA_BROKERS: servers.kafkaBrokers,
+      ...kafka,
     })
     await writeConnections(home, servers)
     const ready = step('services')
@@ -144,12 +154,18 @@ async function orEnded<T>(options: {
   }
 }
 
+const topicsClient = { clientId: 'likewise-topics', requestTimeoutMs: 10_000 }
+
 /** Creates both topics if they are missing. */
 export async function prepareTopics(kafkaBrokers: string, log: Logger): Promise<void> {
-  await ensureTopics(
-    { brokers: parseBrokers(kafkaBrokers), clientId: 'likewise-topics', requestTimeoutMs: 10_000, log },
-    topicPlans,
-  )
+  await ensureTopics({ brokers: parseBrokers(kafkaBrokers), ...topicsClient, log }, topicPlans)
+}
+
+/** A broker of our own asks nobody who he is, whatever a .env says about another one. */
+function kafkaEnv({ kind, kafkaBrokers }: Servers): Record<string, string> {
+  if (kind === 'env') return { KAFKA_BROKERS: kafkaBrokers }
+  const settings = Object.keys(KafkaConfig.properties).flatMap((name) => [name, `${name}_FILE`])
+  return { ...Object.fromEntries(settings.map((name) => [name, ''])), KAFKA_BROKERS: kafkaBrokers }
 }
 
 export function connectionsOf(servers: Servers): Record<string, string> {

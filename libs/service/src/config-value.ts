@@ -1,3 +1,4 @@
+import { X509Certificate, createPrivateKey } from 'node:crypto'
 import { isIP } from 'node:net'
 import { Check } from 'typebox/value'
 
@@ -35,6 +36,15 @@ function isAddress(text: string): boolean {
 const isOrigin = (text: string): boolean =>
   /^https?:\/\/[^*]+$/.test(text) && URL.canParse(text) && new URL(text).origin === text
 
+function parses(parse: () => unknown): boolean {
+  try {
+    parse()
+    return true
+  } catch {
+    return false // whatever is wrong with it, it is not shown
+  }
+}
+
 const everyOf = (accepts: (part: string) => boolean) => (text: string) =>
   text.split(',').every((part) => accepts(part.trim()))
 
@@ -54,6 +64,20 @@ const formats: Record<string, { type: string; shape: string; accepts: (text: str
     type: 'list',
     shape: 'a comma-separated list',
     accepts: everyOf((part) => /^[\w.+-]+$/.test(part)),
+  },
+  certificates: {
+    type: 'PEM',
+    shape: 'certificates in PEM, or name a file of them in the variable with _FILE behind its name',
+    accepts: (text) => {
+      const found = text.match(/-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----/gs)
+      return found?.every((one) => parses(() => new X509Certificate(one))) ?? false
+    },
+  },
+  'private-key': {
+    type: 'PEM',
+    shape:
+      'a private key in PEM without a passphrase, or name its file in the variable with _FILE behind its name',
+    accepts: (text) => parses(() => createPrivateKey(text)),
   },
   'http-url': {
     type: 'URL',

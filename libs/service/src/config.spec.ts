@@ -197,6 +197,24 @@ describe('readConfig', () => {
     ])
   })
 
+  it('refuses half of TLS towards PostgreSQL, and certificates that are not there', () => {
+    const by = (query: string) => failureOf({ CATALOG_DATABASE_URL: `${url}?${query}` }).message
+    for (const mode of ['require', 'prefer', 'allow', 'verify-ca', 'no-verify'])
+      expect(by(`sslmode=${mode}`)).toMatch(
+        new RegExp(
+          `CATALOG_DATABASE_URL .* has sslmode=${mode}, which does not say who must answer: sslmode=verify-full does`,
+        ),
+      )
+    expect(by('sslmode=verify-full&sslrootcert=/nowhere/ca.crt')).toMatch(
+      /names a file that cannot be read \(sslrootcert=\/nowhere\/ca.crt: ENOENT\)/,
+    )
+    expect(by(`sslrootcert=${import.meta.filename}`)).toMatch(
+      /names certificates, but has no sslmode=verify-full/,
+    )
+    for (const query of ['sslmode=disable', `sslmode=verify-full&sslrootcert=${import.meta.filename}`])
+      expect(readConfig(schema, { CATALOG_DATABASE_URL: `${url}?${query}` })).toBeDefined()
+  })
+
   it('names all problems at once', () => {
     const failure = failureOf({ LIKE_API_PORT: 'x', TRACING: 'x', KAFKA_BROKERS: 'x' })
     expect(failure.code).toBe('CONFIG_INVALID')

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { accessSync, constants, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse } from 'dotenv'
 import { Type } from 'typebox'
@@ -13,7 +13,7 @@ const timerMsMax = 2_147_483_647
 /** The one that docker-compose.yml sets where nobody chose one. */
 const knownPassword = 'likewise'
 
-const secretName = /URL|PASSWORD|SECRET|TOKEN/
+const secretName = /URL|PASSWORD|SECRET|TOKEN|TLS_/
 
 export const LogLevel = Type.Union(
   [
@@ -90,7 +90,8 @@ export function readConfig<S extends TObject>(schema: S, env: NodeJS.ProcessEnv 
       const fault = secretName.test(name) ? 'has a wrong value (not shown)' : `is ${JSON.stringify(text)}`
       problems.push(problem({ name, property, fault }))
     } else {
-      const fault = inProduction ? unfitForProduction(property, text) : undefined
+      const fault =
+        tlsFault(property, text) ?? (inProduction ? unfitForProduction(property, text) : undefined)
       if (fault === undefined) values[key] = value
       else problems.push(problem({ name, property, fault }))
     }
@@ -120,6 +121,37 @@ function readText(name: string, env: NodeJS.ProcessEnv): { text?: string | undef
     return {
       fault: `names a file that cannot be read (${file}: ${why}): mend the path or the file's permissions`,
     }
+  }
+}
+
+/** libpq's words for halves of TLS mean other things to other drivers, and to this one something else in its next version. */
+const tlsWords = ['disable', 'verify-full']
+
+/** PostgreSQL's certificates are named in the URL; a file that is not there would look like an outage. */
+function tlsFault({ format }: Property, text: string): string | undefined {
+  if (format !== 'postgres-url') return undefined
+  const { searchParams } = new URL(text)
+  const mode = searchParams.get('sslmode')
+  if (mode !== null && !tlsWords.includes(mode))
+    return `has sslmode=${mode}, which does not say who must answer: sslmode=verify-full does (with sslrootcert=<file> for a CA of your own), sslmode=disable is for no TLS`
+  const files = ['sslrootcert', 'sslcert', 'sslkey'].flatMap((name) => {
+    const file = searchParams.get(name)
+    return file === null ? [] : [{ name, file }]
+  })
+  if (files.length > 0 && mode !== 'verify-full') return 'names certificates, but has no sslmode=verify-full'
+  for (const { name, file } of files) {
+    const why = whyUnreadable(file)
+    if (why !== undefined) return `names a file that cannot be read (${name}=${file}: ${why})`
+  }
+  return undefined
+}
+
+function whyUnreadable(file: string): string | undefined {
+  try {
+    accessSync(file, constants.R_OK)
+    return undefined
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? String(error)
   }
 }
 

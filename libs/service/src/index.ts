@@ -16,6 +16,8 @@ export {
   sourceOf,
 } from './config.ts'
 export type { Setting } from './config.ts'
+export { isDistrust } from './tls-fault.ts'
+export { KafkaConfig, type KafkaAccess, readKafka } from './kafka-config.ts'
 export { openEventStream } from './event-stream.ts'
 export type { EventStream, StreamEvent } from './event-stream.ts'
 export { Failure, failures } from './failure.ts'

@@ -10,6 +10,8 @@ const secretFields = [
   'password',
   'secret',
   'token',
+  'KAFKA_SASL_PASSWORD',
+  'KAFKA_TLS_KEY',
   'DATABASE_URL',
   'CATALOG_DATABASE_URL',
   'METRICS_DATABASE_URL',
