@@ -140,7 +140,7 @@ interface Fate {
 }
 
 /** What becomes of a request: mostly nothing, and a long delay more often than a death. */
-export function fateOf(choice: number): Fate {
+function fateOf(choice: number): Fate {
   const usual = { thereMs: hopMs, backMs: hopMs, losesRequest: false, losesAnswer: false, freezesMs: 0 }
   const part = choice % 16
   if (choice < 128) return usual
