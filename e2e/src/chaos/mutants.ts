@@ -2,7 +2,7 @@ import type { Patch } from '../faults/patched.ts'
 
 /**
  * Bugs that others have had, each a change of one place in the compiled services. What they break is found only with the
- * fault that exposes them: see mutants.spec.ts.
+ * fault that exposes them: see mutants.faults.spec.ts.
  */
 
 /** The cursor moves, and then the page is sent. */

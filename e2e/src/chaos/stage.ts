@@ -65,7 +65,8 @@ export async function openStage(
   const log = buildLogger({ service: 'e2e', level: 'silent' })
   const kafka = { brokers: parseBrokers(kafkaBrokers), clientId: 'e2e', requestTimeoutMs: 10_000, log }
   await makeTopics(kafka, 12)
-  const { db, url: databaseUrl, drop } = await openDatabase(postgres?.url)
+  const database = await openDatabase(postgres?.url)
+  const { db, url: databaseUrl } = database
   await noteSteps(db)
   const home = await mkdtemp(join(tmpdir(), 'likewise-chaos-'))
   const ports = await freePorts()
@@ -102,7 +103,7 @@ export async function openStage(
     actor: (app, instance) => actors.find(({ name }) => name === `${app}-${instance}`),
     async stop() {
       await Promise.all(actors.map((actor) => actor.stop()))
-      await drop()
+      await database.drop()
       await removeHome(home)
     },
   }

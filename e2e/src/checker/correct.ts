@@ -18,7 +18,7 @@ export interface Recipe {
   readonly batches: readonly number[]
 }
 
-export const partitions = 3
+const partitions = 3
 const partitionOf = ({ productId }: { productId: number }): number => productId % partitions
 
 /** A history in which every promise is kept, with overlapping requests, lost answers and copies. */

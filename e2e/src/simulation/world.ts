@@ -116,7 +116,7 @@ export function buildProcess(world: World, name: string, onDeath: () => void): P
               .then(work)
               .then(
                 (result) => answer(() => resolve(result)),
-                (error: Error) => answer(() => reject(error)),
+                (error: unknown) => answer(() => reject(asError(error))),
               )
           })
         }
@@ -125,6 +125,8 @@ export function buildProcess(world: World, name: string, onDeath: () => void): P
       }),
   }
 }
+
+const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)))
 
 export const unavailable = (): Failure => new Failure('DATABASE_UNAVAILABLE', 'There was no answer.')
 
@@ -138,7 +140,7 @@ interface Fate {
 }
 
 /** What becomes of a request: mostly nothing, and a long delay more often than a death. */
-export function fateOf(choice: number): Fate {
+function fateOf(choice: number): Fate {
   const usual = { thereMs: hopMs, backMs: hopMs, losesRequest: false, losesAnswer: false, freezesMs: 0 }
   const part = choice % 16
   if (choice < 128) return usual

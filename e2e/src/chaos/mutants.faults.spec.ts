@@ -45,10 +45,11 @@ const env = {
 const start = (app: 'outbox-relay' | 'metrics-consumer', ...patches: Patch[]) =>
   stage.add(app, patches.length === 0 ? env : { ...env, NODE_OPTIONS: patched(...patches) })
 /** What is killed comes back without its bug, as if it had been mended just then. */
-async function killAndMend(actor: Actor): Promise<void> {
+async function killAndMend(actor: Actor, mend: () => void = () => undefined): Promise<void> {
   const { process } = actor.running()
   actor.setEnv(env)
   await kill(actor.running())
+  mend()
   await eventually(async () => actor.running().process !== process, 60_000)
 }
 
@@ -93,8 +94,7 @@ it('a relay that settles before it publishes, and is killed in between: lost wri
   relay.links.kafka.hold('up')
   await like(1)
   await eventually(async () => (await readUnsettled(stage.db)).length === 0)
-  await killAndMend(relay)
-  relay.links.kafka.release()
+  await killAndMend(relay, () => relay.links.kafka.release())
   await consumer
   await like(2)
   await quiet()
