@@ -57,6 +57,7 @@ beforeAll(async () => {
   world.startRelay()
   world.startConsumer()
   stopLoad = startLoad()
+  await world.handled(1)
 })
 afterAll(async () => {
   await stopLoad()

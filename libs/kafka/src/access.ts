@@ -1,11 +1,5 @@
 import { pbkdf2Sync, randomBytes } from 'node:crypto'
-import type {
-  AclEntry,
-  AclOperationTypes,
-  AclPermissionTypes,
-  AclResourceTypes,
-  ResourcePatternTypes,
-} from 'kafkajs'
+import type { AclEntry } from 'kafkajs'
 import { Failure } from '@likewise/service'
 import type { AccessPlan, Right } from './access-plan.ts'
 import { type KafkaOptions, buildKafka, connectTimeoutMs } from './client.ts'
@@ -49,14 +43,15 @@ export async function ensureAccess(options: KafkaOptions, plans: readonly Access
 }
 
 function aclsOf(user: string, { on, name, isPrefix = false, may }: Right): AclEntry[] {
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment -- the numbers of its enums, see above
   return may.map((operation) => ({
     principal: `User:${user}`,
     host: '*',
-    resourceType: resources[on] as AclResourceTypes,
+    resourceType: resources[on],
     resourceName: name,
-    resourcePatternType: (isPrefix ? prefixed : literal) as ResourcePatternTypes,
-    operation: operations[operation] as AclOperationTypes,
-    permissionType: allow as AclPermissionTypes,
+    resourcePatternType: isPrefix ? prefixed : literal,
+    operation: operations[operation],
+    permissionType: allow,
   }))
 }
 

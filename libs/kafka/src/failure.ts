@@ -36,7 +36,7 @@ function outageOf(causes: readonly unknown[]): string {
       return `Kafka's certificate is not to be trusted (see KAFKA_TLS_CA, and the names in KAFKA_BROKERS): ${textOf(cause)}`
     if (isLockedOut(cause))
       return `Kafka does not let this user in (see KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD): ${textOf(cause)}`
-    if (/_AUTHORIZATION_FAILED$/.test(codeOf(cause)))
+    if (codeOf(cause).endsWith('_AUTHORIZATION_FAILED'))
       return `Kafka does not let this user do it (docs/security.md, Kafka): ${textOf(cause)}`
   }
   return `Kafka does not take or give records: ${textOf(causes[0])}`
