@@ -127,6 +127,16 @@ async function makePublication(db: Database): Promise<void> {
 }
 
 /**
+ * The snapshot that a slot begins with may say `9393:9392:`, which PostgreSQL itself does not take back: its xmin moves with
+ * every record of what runs, its xmax only with transactions that it has to know of. Everything below xmin has ended and is
+ * visible, so xmax is at least that. Pure.
+ */
+export function inOrder(snapshot: string): string {
+  const [xmin = '', xmax = '', open = ''] = snapshot.split(':')
+  return BigInt(xmin) > BigInt(xmax) ? `${xmin}:${xmin}:${open}` : snapshot
+}
+
+/**
  * A slot and the snapshot of its beginning: what is visible in it was committed before, everything else is streamed.
  * FAILOVER: standbys that synchronise slots keep it too, so that a promotion does not lose it.
  */
@@ -145,7 +155,7 @@ async function makeSlot({
     const [made] = await within(patienceMs, making, () => neverMade(patienceMs))
     const [seen] = await session.query<{ snapshot: string }>('select pg_current_snapshot()::text as snapshot')
     await session.query('commit')
-    return { lsn: made?.consistent_point ?? '', snapshot: seen?.snapshot ?? '' }
+    return { lsn: made?.consistent_point ?? '', snapshot: inOrder(seen?.snapshot ?? '') }
   } finally {
     // A slot that is still being made goes with its session, as soon as the server notices.
     await session.stop()

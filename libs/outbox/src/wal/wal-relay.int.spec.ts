@@ -65,10 +65,12 @@ it('a relay that is a user of its own may read the WAL while the outbox is read 
     expect(await mayRead()).toBe(true)
     await write(test.db, numbered('a', 20))
     await until('all came', () => own.names().length >= 20)
-    const [reader] = await test.db.query(sql`
-      select usename::text as user from pg_stat_replication as r
-      join pg_replication_slots as s on s.active_pid = r.pid where s.slot_name = ${test.slot}`)
-    expect(reader).toEqual({ user })
+    await until('it reads the slot as itself', async () => {
+      const [reader] = await test.db.query<{ user: string }>(sql`
+        select usename::text as user from pg_stat_replication as r
+        join pg_replication_slots as s on s.active_pid = r.pid where s.slot_name = ${test.slot}`)
+      return reader?.user === user
+    })
     await disableWal(test.switch)
     // Another test file may be reading from this server now, and its users with it.
     const [other] = await test.db.query(sql`select from pg_replication_slots where slot_type = 'logical'`)
