@@ -56,8 +56,9 @@ function findKustomize() {
   console.log(`building ${kustomizeModule} into ${folder}`)
   const env = { ...process.env, GOBIN: folder }
   const { status } = spawnSync('go', ['install', kustomizeModule], { env, stdio: 'inherit' })
-  if (status !== 0) throw new Error(`go install ${kustomizeModule} failed with code ${status}.`)
-  return [path, 'build']
+  if (status === 0) return [path, 'build']
+  console.log(`go install ${kustomizeModule} failed with code ${status}.`)
+  return undefined
 }
 
 function build(folder) {

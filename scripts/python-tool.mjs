@@ -4,7 +4,7 @@ import { existsSync, rmSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 
-/** @returns the path of its command, or nothing where there is no Python. */
+/** @returns the path of its command, or nothing where there is no Python, or it cannot be fetched. */
 export function installPython(requirement, command) {
   const cache = process.env.XDG_CACHE_HOME || join(homedir(), '.cache')
   const folder = join(cache, 'likewise', requirement.replace('==', '-'))
@@ -24,7 +24,8 @@ export function installPython(requirement, command) {
     const { status } = spawnSync(program, args, { stdio: 'inherit' })
     if (status !== 0) {
       rmSync(folder, { recursive: true, force: true })
-      throw new Error(`${program} ${args.join(' ')} failed with code ${status}.`)
+      console.log(`${program} ${args.join(' ')} failed with code ${status}.`)
+      return undefined
     }
   }
   return path

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { type LiveMark, type RebuildOffset, entryOf } from '@likewise/inbox'
 import { type KafkaOptions, readLog, readTopicEnds } from '@likewise/kafka'
 import { Failure } from '@likewise/service'
@@ -93,9 +94,18 @@ export function openSource(
   const stop = readLog({
     ...kafka,
     topic,
-    groupId: `${consumer}-rebuild`,
+    // A new one each time: one that a killed rebuild has left stands where that one had read to.
+    groupId: `${consumer}-rebuild-${randomUUID()}`,
     from: ahead.readFrom(),
-    onRecords: (partition, records) => ahead.push(partition, records.map(entryOf)),
+    async onRecords(partition, records) {
+      const [first, nextOffset] = [records[0]?.offset ?? 0n, ahead.readTo(partition)]
+      // The markers of transactions leave gaps, too; what retention took away in the meantime would be lost.
+      if (first > nextOffset) {
+        const ends = (await readTopicEnds(kafka, topic)).filter((one) => one.partition === partition)
+        requireHeld(topic, ends, { offsets: [{ partition, nextOffset }], marks: [] })
+      }
+      return ahead.push(partition, records.map(entryOf))
+    },
     fail,
   })
   return {

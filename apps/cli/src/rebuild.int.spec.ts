@@ -1,11 +1,13 @@
 import { sql } from '@likewise/database'
 import { openTx } from '@likewise/database/testing'
 import { readMarks, readRebuild } from '@likewise/inbox'
+import { readTopicEnds } from '@likewise/kafka'
 import { cutLog } from '@likewise/kafka/testing'
 import { rollUp } from '@likewise/metrics'
 import { pause } from '@likewise/service'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals'
 import { type RebuildBed, openRebuildBed } from './rebuild-bed.ts'
+import { openSource } from './rebuild-source.ts'
 import { readRebuildStatus } from './status.ts'
 
 // See libs/kafka/src/subscriber.int.spec.ts: kafkajs may wedge in silence while it joins a group.
@@ -200,6 +202,27 @@ describe('a topic that no longer holds its beginning', () => {
     const marks = await readMarks(bed.db, bed.consumer, bed.topic)
     await cutLog(bed.kafka, bed.topic, marks.map(({ partition, nextOffset }) => ({ partition, offset: String(nextOffset) }))) // prettier-ignore
     await expect(bed.run('rebuild', '--snapshot', 'latest')).rejects.toThrow('what lay between is gone')
+  })
+})
+
+describe('a topic that loses records while a rebuild reads', () => {
+  it('ends the rebuild before it has passed over them', async () => {
+    await bed.send(300)
+    const partitions = (await readTopicEnds(bed.kafka, bed.topic)).map(({ partition }) => partition)
+    await cutLog(bed.kafka, bed.topic, partitions.map((partition) => ({ partition, offset: '10' }))) // prettier-ignore
+    const stands = partitions.map((partition) => ({ partition, nextOffset: 5n, lastEventId: null }))
+    const source = openSource(bed.kafka, bed, stands)
+    const isTold = () => {
+      try {
+        source.check()
+        return false
+      } catch {
+        return true
+      }
+    }
+    await bed.until('it is told', async () => isTold())
+    expect(source.check).toThrow(/begins at offset 10, after 5, .* what lay between is gone/)
+    await source.stop()
   })
 })
 

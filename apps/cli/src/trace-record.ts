@@ -18,7 +18,7 @@ const withinMs = 60_000
 
 /** Looks for an event's first copy, from the time at which it was written on. @returns null where it is not there. */
 export async function findRecord(
-  { kafka, topic }: { kafka: KafkaOptions; topic: string },
+  { kafka, topic, consumer }: { kafka: KafkaOptions; topic: string; consumer: string },
   { key, eventId, sinceMs }: { key: string; eventId: string; sinceMs: number },
 ): Promise<FoundRecord | null> {
   const ends = await readTopicEnds(kafka, topic)
@@ -32,7 +32,7 @@ export async function findRecord(
   const over = new AbortController()
   const seen: { found: FoundRecord | null; failed?: { error: unknown } } = { found: null }
   const stop = readLog({
-    ...{ ...kafka, topic, groupId: `likewise-trace-${randomUUID()}`, from },
+    ...{ ...kafka, topic, groupId: `${consumer}-trace-${randomUUID()}`, from },
     onRecords: async (place, records) => {
       if (place !== partition) return true
       for (const record of records) {

@@ -19,6 +19,7 @@ export interface Repaired {
 
 /** Looks into indexes only, but for a product of hundreds of thousands of events that takes a while, and batches wait. */
 const repairTimeoutMs = 120_000
+const limit = `${String(repairTimeoutMs)}ms`
 
 /**
  * Puts a product right, in one transaction that holds the marks of its partitions and all that is counted of it: its batches
@@ -33,6 +34,10 @@ export async function repairProduct(
   const key = String(facts.productId)
   return metrics.tx(
     async (tx) => {
+      // By the server: this process may be standing still while it holds the locks.
+      await tx.execute(sql`
+        select set_config('idle_in_transaction_session_timeout', ${limit}, true),
+               set_config('statement_timeout', ${limit}, true), set_config('lock_timeout', '10s', true)`)
       await lockMarksOf(tx, { consumer, topic }, key)
       await lockProduct(tx, BigInt(key))
       // Begun under the locks: all that was handled is in it.

@@ -45,6 +45,8 @@ export const serviceLogins = [
 export async function ensureLogins(ownerUrl: string, logins: readonly Login[]): Promise<string[]> {
   const changed: string[] = []
   for (const login of logins) {
+    // One that logs in by a certificate or the like has none to be given.
+    if (new URL(login.url).password === '') continue
     const { user, password } = readUser(login)
     if (user === decodeURIComponent(new URL(ownerUrl).username)) continue
     if (await isUsable(ownerUrl, login)) continue
@@ -99,7 +101,8 @@ async function isUsable(ownerUrl: string, login: Login): Promise<boolean> {
 async function makeUser(client: Client, login: Login): Promise<void> {
   const { user, password } = readUser(login)
   const { rows } = await client.query<{ is: boolean }>(
-    `select exists (select from pg_auth_members where member = r.oid and roleid = $2::regrole) as is
+    `select not r.rolsuper and not r.rolcreaterole
+            and exists (select from pg_auth_members where member = r.oid and roleid = $2::regrole) as is
      from pg_roles as r where rolname = $1`,
     [user, login.role],
   )

@@ -22,11 +22,9 @@ begin
   end loop;
 end $$;
 
--- Of everybody: functions are the one thing that PostgreSQL lets everybody use unless told otherwise, and in a database that
--- was upgraded from before PostgreSQL 15 everybody may make tables in public. Where the schema is somebody else's the second
--- is only a warning. Not as default privileges: they would hold for all that this user makes, also elsewhere.
+-- Functions are the one thing that PostgreSQL lets everybody use unless told otherwise. Not as default privileges: they would
+-- hold for all that this user makes, also elsewhere. What others may do in public is theirs to say.
 revoke execute on all functions in schema catalog, metrics from public;
-revoke create on schema public from public;
 
 grant usage on schema catalog to likewise_api, likewise_relay, likewise_operator;
 grant usage on schema metrics to likewise_consumer, likewise_reader, likewise_operator;
