@@ -210,7 +210,12 @@ describe('a topic that loses records while a rebuild reads', () => {
     await bed.send(300)
     const partitions = (await readTopicEnds(bed.kafka, bed.topic)).map(({ partition }) => partition)
     await cutLog(bed.kafka, bed.topic, partitions.map((partition) => ({ partition, offset: '10' }))) // prettier-ignore
-    const stands = partitions.map((partition) => ({ partition, nextOffset: 5n, baseOffset: 0n, lastEventId: null }))
+    const stands = partitions.map((partition) => ({
+      partition,
+      nextOffset: 5n,
+      baseOffset: 0n,
+      lastEventId: null,
+    }))
     const source = openSource(bed.kafka, bed, stands)
     const isTold = () => {
       try {
