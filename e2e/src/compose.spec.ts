@@ -142,7 +142,7 @@ describe('docker compose', () => {
 
   it('shows its status from inside the network', async () => {
     const status = JSON.parse(await dc('run', '--rm', 'cli', 'status', '--json')) as Record<string, object>
-    expect(Object.keys(status)).toEqual(['outbox', 'consumer', 'deadLetters'])
+    expect(Object.keys(status)).toEqual(['outbox', 'consumer', 'deadLetters', 'rebuild'])
     for (const part of Object.values(status)) expect(part).not.toHaveProperty('error')
   }, 60_000)
 
