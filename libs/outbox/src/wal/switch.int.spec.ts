@@ -79,7 +79,7 @@ describe('enable', () => {
   it('changes nothing while events from before the slot are unpublished, and leaves nothing behind', async () => {
     await publishAll(test)
     await write(test.db, ['waiting'])
-    await expect(enableWal({ ...test.switch, patienceMs: 600 })).rejects.toMatchObject({
+    await expect(enableWal({ ...test.switch, patienceMs: 3_000 })).rejects.toMatchObject({
       code: 'DATABASE_BUSY',
       message: expect.stringContaining('not published the backlog'),
     })
