@@ -55,7 +55,7 @@ export async function noteSteps(db: Database): Promise<void> {
     create trigger note after insert on metrics.event_handled referencing new table as fresh
     for each statement execute function faults.note()`)
   await db.execute(sql`
-    create function faults.note_change() returns trigger language plpgsql as $$
+    create function faults.note_change() returns trigger language plpgsql security definer set search_path = pg_catalog as $$
       begin
         insert into faults.counted select new.product_id, new.added - coalesce(old.added, 0),
                                           new.removed - coalesce(old.removed, 0), nextval('faults.step');
