@@ -25,3 +25,9 @@ export async function loadDuring(
 }
 
 export const isOk = ({ status = 0 }: Answer): boolean => status >= 200 && status < 300
+
+/** Whether one more like is taken, of a user that no load has. */
+export const takesLikes =
+  ({ apis }: Pick<System, 'apis'>, product: number) =>
+  async (): Promise<boolean> =>
+    isOk(await sendLike(apis[0] ?? '', 999_999, product))

@@ -5,7 +5,7 @@ import { ownKafka, ownPostgres } from './faults/own-servers.ts'
 import { likewise } from './faults/command-line.ts'
 import { isSettled, lostLikes, readCounts, settled } from './invariants.ts'
 import { sendLike, sendUnlike, spread } from './likes.ts'
-import { isOk, loadDuring } from './load-during.ts'
+import { isOk, loadDuring, takesLikes } from './load-during.ts'
 import { type OwnServers, type System, eventually, startSystem } from './system.ts'
 
 const missing = pgBouncerMissing()
@@ -46,9 +46,6 @@ describeIfThere(
       for (const release of releases.reverse()) await release()
     }, 60_000)
 
-    const accepted = (product: number) => async (): Promise<boolean> =>
-      isOk(await sendLike(system.apis[0] ?? '', 999_999, product))
-
     it('counts every like once, and none is refused (I1, I2, I3)', async () => {
       let most = { clients: 0, servers: 0 }
       const answers = await loadDuring(system, 1_000, async () => {
@@ -68,7 +65,7 @@ describeIfThere(
       const answers = await loadDuring(system, 2_000, async () => {
         for (const product of [2_100, 2_101]) {
           await pooler.restart()
-          await eventually(accepted(product))
+          await eventually(takesLikes(system, product))
         }
       })
       expect(await lostLikes(system, answers)).toEqual([])
@@ -79,7 +76,7 @@ describeIfThere(
       const answers = await loadDuring(system, 3_000, async () => {
         await postgres.server.kill()
         await postgres.server.start()
-        await eventually(accepted(3_100))
+        await eventually(takesLikes(system, 3_100))
       })
       expect(await lostLikes(system, answers)).toEqual([])
       expect(await readCounts(system)).toEqual(settled)

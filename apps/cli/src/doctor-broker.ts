@@ -1,5 +1,11 @@
 import { catalogEventsPartitions } from '@likewise/events'
-import { type KafkaOptions, type TopicHealth, readClusterHealth, retentionWarning } from '@likewise/kafka'
+import {
+  type KafkaOptions,
+  type TopicHealth,
+  readClusterHealth,
+  retentionOf,
+  retentionWarning,
+} from '@likewise/kafka'
 import { type Check, fail, looked, ok, warn } from './doctor.ts'
 
 const dayMs = 86_400_000
@@ -61,9 +67,9 @@ export function checkEvents(
   { horizonDays, outboxDays }: { horizonDays: number; outboxDays: number },
 ): Check[] {
   const name = (what: string): string => `topic.${topic}.${what}`
-  const said = Number(settings['retention.ms'] ?? Number.NaN)
-  const retentionMs = said < 0 ? Infinity : said
-  const warning = retentionWarning(topic, { retentionMs, cleanupPolicy: settings['cleanup.policy'] ?? '' }, horizonDays) // prettier-ignore
+  const retention = retentionOf(settings)
+  const { retentionMs } = retention
+  const warning = retentionWarning(topic, retention, horizonDays)
   const [, why = '', mend = ''] = /^(.*?)\. (To mend it .*)$/.exec(warning ?? '') ?? []
   return [
     warning !== null

@@ -1,5 +1,5 @@
 import { type Database, sql } from '@likewise/database'
-import { readCountedThrough, readLetterBacklog, readMarks, readRebuild } from '@likewise/inbox'
+import { readCountedThrough, readLetterBacklog, readNextOffsets, readRebuild } from '@likewise/inbox'
 import { type KafkaOptions, readGroupHealth, readTopicEnds } from '@likewise/kafka'
 import { type Check, fail, looked, ok, warn } from './doctor.ts'
 import { counted } from './progress.ts'
@@ -51,7 +51,7 @@ export async function checkConsumer(about: About): Promise<Check[]> {
 
 /** The marks first: one beyond an end that was told after it is no race. */
 async function checkLag({ db, kafka, consumer, topic }: About): Promise<Check> {
-  const marks = new Map((await readMarks(db, consumer, topic)).map((m) => [m.partition, m.nextOffset]))
+  const marks = await readNextOffsets(db, consumer, topic)
   const through = await readCountedThrough(db, { consumer, topic })
   const ends = await readTopicEnds(kafka, topic)
   const beyond = ends.filter(({ partition, end }) => (marks.get(partition) ?? 0n) > end)

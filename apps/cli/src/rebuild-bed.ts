@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { type Database, sql } from '@likewise/database'
 import { freshDatabase, urlAs } from '@likewise/database/testing'
-import { buildHandler, readMarks } from '@likewise/inbox'
+import { readMarks } from '@likewise/inbox'
 import {
   type KafkaOptions,
   type OutgoingRecord,
@@ -9,14 +9,13 @@ import {
   buildPublisher,
   ensureTopics,
   removeTopics,
-  subscribe,
 } from '@likewise/kafka'
-import { applyToProductMetrics } from '@likewise/metrics'
-import { buildLogger, buildTelemetry, parseBrokers, pause } from '@likewise/service'
-import { Command } from 'commander'
+import { pause } from '@likewise/service'
+import type { Command } from 'commander'
+import { joinGroup, kafkaOf, saidBy } from './command-testing.ts'
 import { addReplayCommand } from './replay.ts'
 import { type Tools, addRebuildCommand } from './rebuild.ts'
-import { emptied, horizon, recordOf } from './rebuild-testing.ts'
+import { emptied, recordOf } from './rebuild-testing.ts'
 import { addSnapshotCommands } from './snapshot.ts'
 
 /** A topic with a consumer and its read model, and `likewise …` for them. */
@@ -46,13 +45,11 @@ export interface RebuildBed {
   close(): Promise<void>
 }
 
-const log = buildLogger({ service: 'test', level: 'silent' })
 const partitions = 3
 
 /** `env`: the test's own, from which `likewise …` has its settings. */
 export async function openRebuildBed(name: string, env: NodeJS.ProcessEnv): Promise<RebuildBed> {
-  const brokers = parseBrokers(env['KAFKA_BROKERS'] ?? '')
-  const kafka = { brokers, clientId: 'test', requestTimeoutMs: 10_000, log }
+  const kafka = kafkaOf(env)
   const test = await freshDatabase(name)
   env['METRICS_DATABASE_URL'] = urlAs('likewise_operator', test.url)
   const publisher = buildPublisher({ ...kafka, sendLimitMs: 10_000 })
@@ -83,7 +80,7 @@ export async function openRebuildBed(name: string, env: NodeJS.ProcessEnv): Prom
       }),
     send: (count, products) => publisher.publish(bed.likes(count, products)),
     consume() {
-      member = join({ kafka, db: test.as('likewise_consumer'), topic, consumer })
+      member = joinGroup({ kafka, db: test.as('likewise_consumer'), topic, consumer })
     },
     async leave() {
       await member?.stop()
@@ -105,7 +102,7 @@ export async function openRebuildBed(name: string, env: NodeJS.ProcessEnv): Prom
         sum(added - removed)::float8 as n from (select added, removed from metrics.product_like_windows
           union all select added, removed from metrics.product_like_hours
           union all select added, removed from metrics.product_like_days) as buckets`), // prettier-ignore
-    run: (...words) => likewise(words, { kafka, topic }),
+    run: (...words) => saidBy(addCommands, words, { kafkaOptions: () => kafka, topic }),
     async close() {
       await publisher.stop()
       await removeTopics(kafka, made)
@@ -113,25 +110,6 @@ export async function openRebuildBed(name: string, env: NodeJS.ProcessEnv): Prom
     },
   }
   return bed
-}
-
-interface Reading {
-  kafka: KafkaOptions
-  db: Database
-  topic: string
-  consumer: string
-}
-
-function join({ kafka, db, topic, consumer }: Reading): Subscriber {
-  const telemetry = buildTelemetry('test')
-  const about = { db, consumer, horizon, transactionsAtOnceMax: 3, work: applyToProductMetrics }
-  return subscribe({
-    ...{ ...kafka, groupId: consumer, topic, partitionsAtOnceMax: 64 },
-    onBatch: buildHandler({ ...about, log, telemetry }),
-    fail: (error) => {
-      throw error
-    },
-  })
 }
 
 async function inTime(what: string, holds: () => Promise<boolean>): Promise<void> {
@@ -147,19 +125,8 @@ async function one(db: Database, what: ReturnType<typeof sql>): Promise<number> 
   return row?.n ?? 0
 }
 
-async function likewise(
-  words: readonly string[],
-  { kafka, topic }: { kafka: KafkaOptions; topic: string },
-): Promise<string> {
-  const lines: string[] = []
-  const say = (line: string): void => {
-    lines.push(line)
-  }
-  const tools: Tools = { kafkaOptions: () => kafka, output: { say }, topic }
-  const program = new Command().exitOverride().configureOutput({ writeErr: () => undefined })
+function addCommands(program: Command, tools: Tools): void {
   addRebuildCommand(program, tools)
   addReplayCommand(program, tools)
-  addSnapshotCommands(program, say, topic)
-  await program.parseAsync(['node', 'likewise', ...words])
-  return lines.join('\n')
+  addSnapshotCommands(program, tools.output.say, tools.topic)
 }

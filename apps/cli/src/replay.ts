@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Command } from 'commander'
 import type { Database } from '@likewise/database'
 import { topics } from '@likewise/events'
-import { type Replayed, type Scope, readMarks, replayRecords } from '@likewise/inbox'
+import { type Replayed, type Scope, readNextOffsets, replayRecords } from '@likewise/inbox'
 import { type KafkaOptions, readLog, readOffsetsAt, readTopicEnds } from '@likewise/kafka'
 import { applyToProductMetrics } from '@likewise/metrics'
 import { Failure, pause, readConfig } from '@likewise/service'
@@ -130,9 +130,7 @@ interface Range {
 const unorderedMs = 3_600_000
 
 async function rangesOf({ db, kafka, topic, consumer, options }: Context): Promise<Range[]> {
-  const marks = new Map(
-    (await readMarks(db, consumer, topic)).map(({ partition, nextOffset }) => [partition, nextOffset]),
-  )
+  const marks = await readNextOffsets(db, consumer, topic)
   const ends = await readTopicEnds(kafka, topic)
   const from = options.from && (await readOffsetsAt(kafka, topic, options.from.getTime()))
   const to = options.to && (await readOffsetsAt(kafka, topic, options.to.getTime() + unorderedMs))

@@ -1,6 +1,12 @@
 import type { Database } from '@likewise/database'
 import { topics } from '@likewise/events'
-import { countDeadLetters, readMarks, readRebuild, readRebuildOffsets } from '@likewise/inbox'
+import {
+  countDeadLetters,
+  readMarks,
+  readNextOffsets,
+  readRebuild,
+  readRebuildOffsets,
+} from '@likewise/inbox'
 import { type KafkaOptions, readTopicEnds } from '@likewise/kafka'
 import { countParked, readBacklog, readResets } from '@likewise/outbox'
 import { Failure } from '@likewise/service'
@@ -100,9 +106,8 @@ async function outboxStatus(catalog: Database) {
 /** Lag by the mark in the database, which moves with the effects; the broker's own record follows it. */
 async function consumerStatus(metrics: Database, kafka: KafkaOptions, name: string) {
   // The marks first: a mark beyond an end that was read after it is no race, but a log that has lost its end.
-  const marks = await readMarks(metrics, name, topics.catalogEvents)
+  const next = await readNextOffsets(metrics, name, topics.catalogEvents)
   const ends = await readTopicEnds(kafka, topics.catalogEvents)
-  const next = new Map(marks.map((mark) => [mark.partition, mark.nextOffset]))
   const partitions = ends.map(({ partition, start, end }) => {
     const nextOffset = next.get(partition) ?? start
     return {

@@ -3,7 +3,13 @@ import { type Database, sql } from '@likewise/database'
 import { topics } from '@likewise/events'
 import { type WholeLetter, readDeadLetters, readInboxAudit, readRemembered } from '@likewise/inbox'
 import { readProductMetrics } from '@likewise/metrics'
-import { type OutboxTrace, type TraceSelection, readOutboxAudit, readOutboxTraces } from '@likewise/outbox'
+import {
+  type AuditEntry,
+  type OutboxTrace,
+  type TraceSelection,
+  readOutboxAudit,
+  readOutboxTraces,
+} from '@likewise/outbox'
 import { Failure, readConfig } from '@likewise/service'
 import { uuid } from './arguments.ts'
 import { connect, wholeNumber } from './catalog.ts'
@@ -181,11 +187,11 @@ const recordStage = (record: FoundRecord | null): Stage[] =>
     : [stage('published', new Date(record.timeMs), `${record.topic}/${String(record.partition)} at offset ${String(record.offset)}`)] // prettier-ignore
 
 async function outboxAuditOf({ catalog }: Context, eventId: string): Promise<Stage[]> {
-  const entries = await readOutboxAudit(catalog, eventId)
-  return entries.map(({ at, actor, action, detail }) =>
-    stage('audited', at, `${action} by ${actor}${detail === null ? '' : `: ${detail}`}`),
-  )
+  return (await readOutboxAudit(catalog, eventId)).map(auditStage)
 }
+
+const auditStage = ({ at, actor, action, detail }: AuditEntry): Stage =>
+  stage('audited', at, `${action} by ${actor}${detail === null ? '' : `: ${detail}`}`)
 
 interface Consumed extends Known {
   key: string | null
@@ -202,7 +208,7 @@ async function consumedOf({ metrics, consumer }: Context, eventId: string): Prom
   return {
     stages: [
       ...letters.flatMap(letterStages),
-      ...audits.map(({ at, actor, action, detail }) => stage('audited', at, `${action} by ${actor}${detail === null ? '' : `: ${detail}`}`)), // prettier-ignore
+      ...audits.map(auditStage),
       ...(remembered ? [stage(remembered.discarded ? 'discarded' : 'handled', new Date(remembered.handledAt), `by ${consumer}`)] : []), // prettier-ignore
     ],
     state: isCounted ? 'counted' : remembered ? 'given up' : waits ? 'a dead letter' : letters.length > 0 ? 'given up' : '', // prettier-ignore

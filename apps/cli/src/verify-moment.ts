@@ -1,5 +1,5 @@
 import type { Database, Queryable, Tx } from '@likewise/database'
-import { holdRemembered, readMarks } from '@likewise/inbox'
+import { holdRemembered, readNextOffsets } from '@likewise/inbox'
 import { type KafkaOptions, readTopicEnds } from '@likewise/kafka'
 import { type Ledger, isPublishedUpTo, openLedger } from '@likewise/outbox'
 import { Failure, pause } from '@likewise/service'
@@ -131,7 +131,7 @@ async function untilNull(
 type About = Pick<Sides, 'consumer' | 'topic' | 'kafka'>
 
 async function readBehind(db: Queryable, { consumer, topic }: About, ends: Ends): Promise<Waiting | null> {
-  const marks = new Map((await readMarks(db, consumer, topic)).map((m) => [m.partition, m.nextOffset]))
+  const marks = await readNextOffsets(db, consumer, topic)
   const behind = ends.map(({ partition, start, end }) => {
     const next = marks.get(partition) ?? 0n
     // Where nothing is left, nothing can be handled: what expired unread is missing, and not waited for.
@@ -146,7 +146,7 @@ async function readBehind(db: Queryable, { consumer, topic }: About, ends: Ends)
 
 /** A mark beyond an end that was told after it is of another log, and proves nothing about this one. */
 async function endsBeforeMarks(db: Queryable, { consumer, topic, kafka }: About): Promise<Waiting | null> {
-  const marks = new Map((await readMarks(db, consumer, topic)).map((m) => [m.partition, m.nextOffset]))
+  const marks = await readNextOffsets(db, consumer, topic)
   const lost = (await readTopicEnds(kafka, topic)).find(
     ({ partition, end }) => end < (marks.get(partition) ?? 0n),
   )

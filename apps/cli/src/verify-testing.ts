@@ -2,32 +2,21 @@ import { randomUUID } from 'node:crypto'
 import { type Database, sql } from '@likewise/database'
 import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
 import { envelopeOf, shardOf } from '@likewise/events'
-import { buildHandler } from '@likewise/inbox'
 import {
   type OutgoingRecord,
   type Subscriber,
   buildPublisher,
   ensureTopics,
   removeTopics,
-  subscribe,
 } from '@likewise/kafka'
-import { applyToProductMetrics } from '@likewise/metrics'
 import { type OutboxEvent, type Relay, enqueueRows, startRelay } from '@likewise/outbox'
-import { Failure, buildLogger, buildTelemetry, parseBrokers, pause } from '@likewise/service'
-import { Command } from 'commander'
-import { horizon } from './rebuild-testing.ts'
+import { Failure, buildTelemetry, pause } from '@likewise/service'
+import type { Command } from 'commander'
+import { joinGroup, kafkaOf, log, saidBy } from './command-testing.ts'
 import type { Tools } from './rebuild.ts'
 import { addVerifyCommand } from './verify.ts'
 
-const log = buildLogger({ service: 'test', level: 'silent' })
-export const kafka = {
-  ...{
-    brokers: parseBrokers(process.env['KAFKA_BROKERS'] ?? ''),
-    clientId: 'test',
-    requestTimeoutMs: 10_000,
-  },
-  log,
-}
+export const kafka = kafkaOf(process.env)
 
 export interface Change {
   readonly user: number
@@ -111,18 +100,7 @@ export async function openWorld(partitions = 12): Promise<VerifyWorld> {
       delete running.relay
     },
     startConsumer() {
-      const telemetry = buildTelemetry('test')
-      const about = {
-        db: metrics.db,
-        consumer,
-        horizon,
-        transactionsAtOnceMax: 3,
-        work: applyToProductMetrics,
-      }
-      running.member = subscribe({
-        ...{ ...kafka, groupId: consumer, topic, partitionsAtOnceMax: 64, fail },
-        onBatch: buildHandler({ ...about, log, telemetry }),
-      })
+      running.member = joinGroup({ kafka, db: metrics.db, topic, consumer })
     },
     async stopConsumer() {
       await running.member?.stop()
@@ -171,14 +149,10 @@ async function run(
   process.env['CATALOG_DATABASE_URL'] = catalog.url
   process.env['METRICS_DATABASE_URL'] = metrics.url
   process.env['CONSUMER_GROUP'] = consumer
-  const lines: string[] = []
-  const program = new Command().exitOverride().configureOutput({ writeErr: () => undefined })
-  const output = { say: (line: string) => void lines.push(line) }
-  add(program, { kafkaOptions: () => kafka, output, topic, deadLetters: `${topic}-dlq` })
   process.exitCode = 0
   try {
-    await program.parseAsync(['node', 'likewise', ...words])
-    return { text: lines.join('\n'), code: process.exitCode }
+    const tools = { kafkaOptions: () => kafka, topic, deadLetters: `${topic}-dlq` }
+    return { text: await saidBy(add, words, tools), code: process.exitCode }
   } finally {
     process.exitCode = 0
     Object.assign(process.env, server)

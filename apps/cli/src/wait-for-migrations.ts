@@ -1,4 +1,4 @@
-import { missingMigrations } from '@likewise/database'
+import { type Database, readMigrationState } from '@likewise/database'
 import { Failure, pause, readConfig } from '@likewise/service'
 import { type Say, connect } from './catalog.ts'
 import { WaitConfig } from './config.ts'
@@ -40,9 +40,9 @@ async function waitForOne(url: string, say: Say): Promise<void> {
   }
 }
 
-async function look(db: Parameters<typeof missingMigrations>[0]): Promise<[boolean, string]> {
+async function look(db: Database): Promise<[boolean, string]> {
   try {
-    const missing = await missingMigrations(db)
+    const { missing } = await readMigrationState(db)
     return missing.length === 0
       ? [true, 'is up to date']
       : [false, `waits for its migration: it lacks ${missing.join(', ')}`]

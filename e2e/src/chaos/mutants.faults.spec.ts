@@ -67,6 +67,22 @@ const handled = async () => (await stage.db.query(sql`select from metrics.event_
 const end = (pids: readonly number[]) =>
   stage.db.query(sql`select pg_terminate_backend(pid) from unnest(${pids}::int[]) as pid`)
 
+/** A consumer with that bug is killed in the middle of the transaction that handles a like; another like comes after it. */
+async function killInItsTransaction(bug: Patch): Promise<void> {
+  await start('outbox-relay')
+  const consumer = await start('metrics-consumer', bug)
+  await warmUp()
+  await eventually(async () => (await handled()) === 1)
+  const lock = await lockEffects(stage.db)
+  await like(1)
+  const pids = await lock.waiting()
+  await killAndMend(consumer)
+  await end(pids)
+  await lock.release()
+  await like(2)
+  await quiet()
+}
+
 async function quiet(): Promise<void> {
   await eventually(async () => (await readRestless(stage)).length === 0, 60_000)
 }
@@ -156,34 +172,12 @@ it('a like and a relay that are told of a commit before it is on disk, and a pow
 }, 180_000)
 
 it('a consumer that marks the offset first, and is killed before the work: lost write', async () => {
-  await start('outbox-relay')
-  const consumer = await start('metrics-consumer', mutants.markFirst)
-  await warmUp()
-  await eventually(async () => (await handled()) === 1)
-  const lock = await lockEffects(stage.db)
-  await like(1)
-  const pids = await lock.waiting()
-  await killAndMend(consumer)
-  await end(pids)
-  await lock.release()
-  await like(2)
-  await quiet()
+  await killInItsTransaction(mutants.markFirst)
   await expectAnomaly('lost write')
 }, 120_000)
 
 it('a consumer that remembers first, and is killed before the work: torn write', async () => {
-  await start('outbox-relay')
-  const consumer = await start('metrics-consumer', mutants.rememberFirst)
-  await warmUp()
-  await eventually(async () => (await handled()) === 1)
-  const lock = await lockEffects(stage.db)
-  await like(1)
-  const pids = await lock.waiting()
-  await killAndMend(consumer)
-  await end(pids)
-  await lock.release()
-  await like(2)
-  await quiet()
+  await killInItsTransaction(mutants.rememberFirst)
   await expectAnomaly('torn write')
 }, 120_000)
 
@@ -229,17 +223,6 @@ it('a consumer that begins at the end of the log, where the group is new: unseen
 }, 90_000)
 
 it('a consumer that tells Kafka its offsets first, and is killed before the work, loses nothing: the mark in the database decides', async () => {
-  await start('outbox-relay')
-  const consumer = await start('metrics-consumer', mutants.offsetsFirst)
-  await warmUp()
-  await eventually(async () => (await handled()) === 1)
-  const lock = await lockEffects(stage.db)
-  await like(1)
-  const pids = await lock.waiting()
-  await killAndMend(consumer)
-  await end(pids)
-  await lock.release()
-  await like(2)
-  await quiet()
+  await killInItsTransaction(mutants.offsetsFirst)
   expect(explain(await judge())).toMatch(/^Valid: /)
 }, 120_000)

@@ -2,7 +2,7 @@ import { type Database, sql } from '@likewise/database'
 import { decode, topics } from '@likewise/events'
 import { type KafkaOptions, readGroupPositions } from '@likewise/kafka'
 import type { CommittedEvent, History, LogRecord, Request, Transaction } from '../checker/history.ts'
-import { readMarks } from '@likewise/inbox'
+import { readNextOffsets } from '@likewise/inbox'
 import { readUnread } from '../faults/consumer/read-model.ts'
 import { eachRecord } from '../order.ts'
 import { readUnsettled } from '../faults/delivery.ts'
@@ -45,12 +45,7 @@ export async function readHistory(sources: Sources, requests: readonly Request[]
       from metrics.dead_letters where consumer = ${group} and resolution is distinct from 'redriven'`),
   ])
   const ends = await readGroupPositions(kafka, topics.catalogEvents, group)
-  const marks = new Map(
-    (await readMarks(db, group, topics.catalogEvents)).map(({ partition, nextOffset }) => [
-      partition,
-      nextOffset,
-    ]),
-  )
+  const marks = await readNextOffsets(db, group, topics.catalogEvents)
   return {
     requests,
     likes: likes.map(({ userId, productId }) => ({ userId: Number(userId), productId: Number(productId) })),

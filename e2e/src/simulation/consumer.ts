@@ -1,4 +1,3 @@
-import { decode } from '@likewise/events'
 import {
   type InboxRecord,
   type Look,
@@ -6,6 +5,7 @@ import {
   aloneBelow,
   checkLog,
   startAlone,
+  viewOf,
 } from '@likewise/inbox/decisions'
 import type { Broker, Fetched } from './broker.ts'
 import type { Inbox, InboxBugs, Mark } from './inbox.ts'
@@ -99,16 +99,6 @@ async function takeOver(
   hold.isTaken = check.kind === 'same'
   if (check.kind === 'replaced') throw new Error(`The log is another one: ${check.why}`)
   return check.kind === 'look' ? check.from : undefined
-}
-
-function viewOf(records: readonly InboxRecord[], { nextOffset }: Mark) {
-  const before = records.find(({ offset }) => offset === nextOffset - 1n)
-  const decoded = before && decode(before)
-  return {
-    first: records[0]?.offset ?? 0n,
-    last: records.at(-1)?.offset ?? 0n,
-    ...(decoded && { beforeMark: decoded.kind === 'event' ? decoded.event.id : null }),
-  }
 }
 
 const startOf = ({ started, nextOffset }: Mark): Start | null =>

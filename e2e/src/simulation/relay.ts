@@ -1,5 +1,4 @@
-import { backoffMs } from '@likewise/service'
-import { Failure } from '@likewise/service'
+import { Failure, backoffMs } from '@likewise/service'
 import { type HeldBack, type Lease, decideShare, deliver } from '@likewise/outbox/decisions'
 import { type Broker, storedOf } from './broker.ts'
 import type { Catalog, Row } from './catalog.ts'

@@ -40,7 +40,7 @@ export interface MigrationState {
   readonly foreign: readonly string[]
 }
 
-/** How the database's migrations stand to those of this version. */
+/** How the database's migrations stand to those of this version. Any user may ask. */
 export async function readMigrationState(
   db: Queryable,
   dir: string = migrationsDirDefault,

@@ -1,12 +1,11 @@
 import type { Database, Tx } from '@likewise/database'
-import { decode } from '@likewise/events'
 import { type Logger, type Telemetry, buildLimit } from '@likewise/service'
 import { mayBeOfEvent } from './fault.ts'
 import { buildGate } from './gate.ts'
 import { buildGathering } from './gathering.ts'
 import { handleBatch } from './handle-batch.ts'
 import type { InboxRecord } from './judgement.ts'
-import { type LogCheck, type Look, checkLog } from './log-check.ts'
+import { type LogCheck, type Look, checkLog, viewOf } from './log-check.ts'
 import { type Mark, type Scope, dropMark, lockMark } from './offsets.ts'
 import { type BatchOutcome, type PieceOptions, handlePiece, handleTogether } from './piece.ts'
 import { noteStart, readStart, withdrawStart } from './start-note.ts'
@@ -142,16 +141,6 @@ async function takeOver(
   hold.isTaken = check.kind === 'same'
   if (check.kind === 'look') return check.from
   return check.kind === 'replaced' ? 0n : undefined
-}
-
-function viewOf(records: readonly InboxRecord[], { nextOffset }: Mark) {
-  const before = records.find(({ offset }) => offset === nextOffset - 1n)
-  const decoded = before && decode(before)
-  return {
-    first: records[0]?.offset ?? 0n,
-    last: records.at(-1)?.offset ?? 0n,
-    ...(decoded && { beforeMark: decoded.kind === 'event' ? decoded.event.id : null }),
-  }
 }
 
 function tell(

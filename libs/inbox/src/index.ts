@@ -4,7 +4,7 @@ export type { BatchOutcome } from './piece.ts'
 export { type ConsumedEvent, type Handled, handleOnce, remember } from './handle-once.ts'
 export { type Remembered, holdRemembered, lockMarksOf, readInboxAudit, readRemembered, readRememberedOf } from './effects.ts' // prettier-ignore
 export type { Horizon, InboxRecord, ParkReason } from './judgement.ts'
-export { type LiveMark, type Scope, readMarks } from './offsets.ts'
+export { type LiveMark, type Scope, readMarks, readNextOffsets } from './offsets.ts'
 export { type CountedThrough, buildCountedThrough, readCountedThrough } from './counted-through.ts'
 export { countDeadLetters } from './dead-letters.ts'
 export { type HandledKeeperOptions, keepHandled } from './purge.ts'

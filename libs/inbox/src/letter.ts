@@ -47,6 +47,26 @@ export const recordColumns = sql`record_value as value, record_headers as header
 export const letterBytes = sql`(coalesce(octet_length(record_value), 0) + coalesce(octet_length(record_key), 0)
   + octet_length(record_headers::text))`
 
+/** Letters in memory at a time; one that is larger comes alone. */
+const page = { rowsMax: 500, bytesMax: 4_000_000 }
+
+/**
+ * The first letters of `places`, as many as may be in memory at a time.
+ *
+ * @param rows a `select *` from the letters, without its order
+ * @param bytes what is read of each
+ * @param lock what stands behind the limit: `for update`
+ */
+export const pageOf = (rows: Sql, places: Sql, { bytes = letterBytes, lock = empty } = {}): Sql => sql`(
+    select * from (
+      select *, sum(${bytes}) over places as bytes, row_number() over places as place
+      from (${rows} order by ${places} limit ${page.rowsMax}::int ${lock}) as page
+      window places as (order by ${places})
+    ) as sized
+    where place = 1 or bytes <= ${page.bytesMax}::bigint
+    order by ${places}
+  )`
+
 export type LetterRow = DeadLetter & {
   value: Uint8Array | null
   headers: Readonly<Record<string, StoredHeader>>

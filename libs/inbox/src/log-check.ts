@@ -1,3 +1,5 @@
+import { decode } from '@likewise/events'
+import type { InboxRecord } from './judgement.ts'
 import type { Mark } from './offsets.ts'
 
 /** A batch as the broker gave it, by what tells one log from another. */
@@ -9,6 +11,20 @@ export interface LogView {
   readonly logEnd: bigint
   /** The event before the mark, if the batch holds that record: null where it is no event. */
   readonly beforeMark?: string | null
+}
+
+/** A batch by what `checkLog` asks of it, but for the log's end. Pure. */
+export function viewOf(
+  records: readonly InboxRecord[],
+  { nextOffset }: Pick<Mark, 'nextOffset'>,
+): Omit<LogView, 'logEnd'> {
+  const before = records.find(({ offset }) => offset === nextOffset - 1n)
+  const decoded = before && decode(before)
+  return {
+    first: records[0]?.offset ?? 0n,
+    last: records.at(-1)?.offset ?? 0n,
+    ...(decoded && { beforeMark: decoded.kind === 'event' ? decoded.event.id : null }),
+  }
 }
 
 /** What was looked at again, when the mark stood there. */

@@ -9,13 +9,13 @@ import type { Horizon } from './judgement.ts'
 import {
   type LetterRow,
   type LetterSelection,
-  letterBytes,
   letterColumns,
   letterOf,
   matches,
+  pageOf,
   recordColumns,
 } from './letter.ts'
-import { type Movable, type QueuedLetter, type Stay, movableOf, readLetter } from './queue.ts'
+import { type Movable, type QueuedLetter, type Stay, forcedEventOf, movableOf, readLetter } from './queue.ts'
 import { keepFailure, resolve } from './resolve.ts'
 
 export interface LetterAction {
@@ -68,9 +68,6 @@ export interface KeyOutcome {
   /** Why its transaction was rolled back: nothing was done to it. */
   readonly failed?: string | undefined
 }
-
-/** Letters in memory at a time; one that is larger comes alone. */
-const page = { rowsMax: 500, bytesMax: 4_000_000 }
 
 /** So long one key's transaction may take; a hundred thousand letters take some ten seconds. */
 export const keyTimeoutMs = 600_000
@@ -200,26 +197,31 @@ async function apply(
   return { done, error }
 }
 
-/**
- * Ends what was asked for without an effect. The ids of events that can be read count as handled: the relay may have sent
- * a second copy, and a replay comes by the first one again. What cannot be read has no event yet; a mended copy may come.
- */
-async function discardLetters({ tx, group, action, nowMs, tally }: Move): Promise<void> {
+/** Ends what was asked for without an effect. */
+async function discardLetters({ tx, group, action, tally }: Move): Promise<void> {
   const parts = [...(group.queued ? [queueOf(group)] : []), ...(group.alone ? [aloneOf(group)] : [])]
   for (const part of parts) {
     for (;;) {
       const letters = await readLetters({ tx, action }, sql`${part} and ${matches(action.selection)}`)
       if (letters.length === 0) break
-      const reading = { horizon: action.horizon, nowMs, force: true }
-      const events = letters.flatMap((letter) => {
-        const read = readLetter(letter, reading)
-        return 'event' in read ? [read.event] : []
-      })
-      await remember(tx, action.consumer, events.map(consumedOf))
-      await resolve(tx, letters, { as: 'discarded', actor: action.actor })
+      await giveUp(tx, letters, action)
       tally.discarded += letters.length
     }
   }
+}
+
+/**
+ * The ids of events that can be read count as handled: the relay may have sent a second copy, and a replay comes by the
+ * first one again. What cannot be read has no event yet; a mended copy may come.
+ */
+export async function giveUp(
+  tx: Tx,
+  letters: readonly QueuedLetter[],
+  { consumer, actor }: Pick<RedriveAction, 'consumer' | 'actor'>,
+): Promise<void> {
+  const events = letters.flatMap((letter) => forcedEventOf(letter) ?? [])
+  await remember(tx, consumer, events.map(consumedOf))
+  await resolve(tx, letters, { as: 'discarded', actor })
 }
 
 const queueOf = ({ topic, name }: KeyGroup): Sql =>
@@ -242,17 +244,11 @@ export async function readLetters(
   { tx, action }: Pick<Move, 'tx' | 'action'>,
   which: Sql,
 ): Promise<QueuedLetter[]> {
+  const unresolved = sql`
+    select * from metrics.dead_letters where consumer = ${action.consumer} and resolved_at is null and ${which}`
   const rows = await tx.query<LetterRow & { selected: boolean }>(sql`
     select ${letterColumns}, ${recordColumns}, (${matches(action.selection)}) as selected
-    from (
-      select *, sum(${letterBytes}) over places as bytes, row_number() over places as place
-      from (
-        select * from metrics.dead_letters where consumer = ${action.consumer} and resolved_at is null and ${which}
-        order by partition, record_offset limit ${page.rowsMax}::int for update
-      ) as locked
-      window places as (order by partition, record_offset)
-    ) as sized
-    where place = 1 or bytes <= ${page.bytesMax}::bigint
+    from ${pageOf(unresolved, sql`partition, record_offset`, { lock: sql`for update` })} as letter
     order by partition, record_offset`)
   return rows.map(({ selected, ...row }) => ({ ...letterOf(row), selected }))
 }

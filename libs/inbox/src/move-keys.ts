@@ -8,11 +8,12 @@ import {
   type KeyGroup,
   type KeyOutcome,
   type RedriveAction,
+  giveUp,
   keyTimeoutMs,
   lockMarks,
   readLetters,
 } from './move-key.ts'
-import { type QueuedLetter, movableOf, readLetter } from './queue.ts'
+import { type QueuedLetter, movableOf } from './queue.ts'
 import { resolve } from './resolve.ts'
 
 /** Letters of one transaction, about: batches of their partitions wait for it. */
@@ -31,8 +32,9 @@ interface PlainKey {
 class NotPlain extends Error {}
 
 /**
- * Redrives or discards the letters of several keys in one transaction, with as many statements as one key takes. Each key is moved whole and in its order, as `moveKey` would; a key that would keep a
- * letter, or is large, is left out, and where anything else comes in between all of them are.
+ * Redrives or discards the letters of several keys in one transaction, with as many statements as one key takes. Each key
+ * is moved whole and in its order, as `moveKey` would; a key that would keep a letter, or is large, is left out, and where
+ * anything else comes in between all of them are.
  *
  * @returns what became of those that were moved, by their names; the others are `moveKey`'s.
  */
@@ -121,10 +123,7 @@ async function moveAll(
   { consumer, actor, work, force = false }: RedriveAction,
 ): Promise<Map<string, KeyOutcome>> {
   const given = plain.flatMap((key) => key.given)
-  if (given.length > 0) {
-    await remember(tx, consumer, given.flatMap(eventOf).map(consumedOf))
-    await resolve(tx, given, { as: 'discarded', actor })
-  }
+  if (given.length > 0) await giveUp(tx, given, { consumer, actor })
   const events = plain.flatMap((key) => key.events)
   const fresh = new Set(freshOf(events, await remember(tx, consumer, events.map(consumedOf))))
   if (fresh.size > 0) await work(tx, [...fresh])
@@ -137,11 +136,4 @@ async function moveAll(
       return [name, { topic, key: name, ...moved, waiting: 0, left: 0, stays: [] }]
     }),
   )
-}
-
-/** What cannot be read has no event yet; a mended copy may come. */
-function eventOf(letter: QueuedLetter): LikeEvent[] {
-  const endless = { dedupHorizonMs: Infinity, futureMaxMs: Infinity }
-  const read = readLetter(letter, { horizon: endless, nowMs: 0, force: true })
-  return 'event' in read ? [read.event] : []
 }

@@ -104,3 +104,13 @@ export async function readMarks(db: Queryable, consumer: string, topic: string):
            updated_at as "updatedAt"
     from metrics.consumer_offsets where consumer = ${consumer} and topic = ${topic} order by partition`)
 }
+
+/** Where a consumer goes on, by partition; those that it has never read are not there. */
+export async function readNextOffsets(
+  db: Queryable,
+  consumer: string,
+  topic: string,
+): Promise<Map<number, bigint>> {
+  const marks = await readMarks(db, consumer, topic)
+  return new Map(marks.map(({ partition, nextOffset }) => [partition, nextOffset]))
+}

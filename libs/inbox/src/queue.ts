@@ -66,6 +66,12 @@ export function readLetter(
   return { why: forceable.has(reason) ? `${detail}; --force applies it all the same` : detail }
 }
 
+/** The event that a letter has by force; null: it cannot be read, and has none yet. Pure. */
+export function forcedEventOf(letter: WholeLetter): LikeEvent | null {
+  const read = readLetter(letter, { horizon: endless, nowMs: 0, force: true })
+  return 'event' in read ? read.event : null
+}
+
 const forceable: ReadonlySet<string> = new Set(['too_old', 'from_future', 'bad_id'])
 
 /**

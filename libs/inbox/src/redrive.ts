@@ -53,21 +53,12 @@ async function* move(
 
 /** Keys that may go together: those of a topic whose letters block them. What stands alone is looked at by itself. */
 function chunksOf(groups: readonly KeyGroup[]): KeyGroup[][] {
-  const chunks: KeyGroup[][] = []
+  const chunks: [KeyGroup, ...KeyGroup[]][] = []
   let letters = 0
   for (const group of groups) {
-    const last = chunks.at(-1)
-    const before = last?.at(-1)
+    const chunk = chunks.at(-1)
     letters += group.letters
-    if (
-      last &&
-      before &&
-      isPlain(before) &&
-      isPlain(group) &&
-      before.topic === group.topic &&
-      letters <= lettersAtOnceMax
-    )
-      last.push(group) // prettier-ignore
+    if (chunk && mayGoTogether(chunk[0], group) && letters <= lettersAtOnceMax) chunk.push(group)
     else {
       chunks.push([group])
       letters = group.letters
@@ -75,6 +66,9 @@ function chunksOf(groups: readonly KeyGroup[]): KeyGroup[][] {
   }
   return chunks
 }
+
+const mayGoTogether = (one: KeyGroup, other: KeyGroup): boolean =>
+  isPlain(one) && isPlain(other) && one.topic === other.topic
 
 const isPlain = ({ name, queued, alone }: KeyGroup): boolean => name !== '' && queued && !alone
 

@@ -2,9 +2,9 @@ import { pbkdf2Sync, randomBytes } from 'node:crypto'
 import type { AclEntry } from 'kafkajs'
 import { Failure } from '@likewise/service'
 import type { AccessPlan, Right } from './access-plan.ts'
-import { type KafkaOptions, buildKafka, connectTimeoutMs } from './client.ts'
+import { type KafkaOptions, connectTimeoutMs } from './client.ts'
 import { kafkaFailure } from './failure.ts'
-import { keepSockets } from './sockets.ts'
+import { withAdmin } from './topics.ts'
 
 // Kafka's numbers. kafkajs has enums for them that Node cannot import by their names, but jest can.
 const resources = { topic: 2, group: 3 } as const
@@ -27,19 +27,8 @@ const iterations = 8_192
 export async function ensureAccess(options: KafkaOptions, plans: readonly AccessPlan[]): Promise<void> {
   const users = plans.flatMap(({ user, password }) => (password === undefined ? [] : [{ user, password }]))
   if (users.length > 0) await setPasswords(options, users)
-  const sockets = keepSockets()
-  const admin = buildKafka(options, sockets.open).admin()
-  try {
-    await admin.connect()
-    await admin.createAcls({
-      acl: plans.flatMap(({ user, rights }) => rights.flatMap((right) => aclsOf(user, right))),
-    })
-  } catch (error) {
-    throw kafkaFailure(error)
-  } finally {
-    sockets.destroy()
-    await admin.disconnect().catch(() => undefined)
-  }
+  const acl = plans.flatMap(({ user, rights }) => rights.flatMap((right) => aclsOf(user, right)))
+  await withAdmin(options, (admin) => admin.createAcls({ acl }))
 }
 
 function aclsOf(user: string, { on, name, isPrefix = false, may }: Right): AclEntry[] {
@@ -61,17 +50,15 @@ async function setPasswords(
   users: readonly { user: string; password: string }[],
 ): Promise<void> {
   const { Connection, alterUserScramCredentialsV0 } = await import('@platformatic/kafka')
-  const { platformaticAccess } = await import('./platformatic-connection.ts')
-  const [first = ''] = options.brokers
-  const port = first.slice(first.lastIndexOf(':') + 1)
-  const host = first.slice(0, -port.length - 1).replace(/^\[(.*)\]$/, '$1')
+  const { addressOf, platformaticAccess } = await import('./platformatic-connection.ts')
+  const { host, port } = addressOf(options.brokers[0] ?? '')
   const connection = new Connection(options.clientId, {
     ...platformaticAccess(options),
     connectTimeout: connectTimeoutMs(options),
     requestTimeout: options.requestTimeoutMs,
   })
   try {
-    await connection.connect(host, Number(port))
+    await connection.connect(host, port)
     const answer = await alterUserScramCredentialsV0.api.async(
       connection,
       [],

@@ -1,5 +1,5 @@
 import type { KafkaOptions } from './client.ts'
-import { topicResource, withAdmin } from './topics.ts'
+import { settingsOf, topicResource, withAdmin } from './topics.ts'
 
 export interface TopicHealth {
   readonly topic: string
@@ -59,9 +59,7 @@ export async function readClusterHealth(
           leaderless: whichOf(({ leader }) => leader < 0),
           underReplicated: whichOf(({ isr, replicas }) => isr.length < replicas.length),
           replicationFactor: Math.min(...partitions.map(({ replicas }) => replicas.length)),
-          settings: Object.fromEntries(
-            entries.map(({ configName, configValue }) => [configName, configValue]),
-          ),
+          settings: settingsOf(entries),
         }
       }),
     }

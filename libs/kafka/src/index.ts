@@ -24,6 +24,7 @@ export {
   readTopicRetention,
   removeGroups,
   removeTopics,
+  retentionOf,
 } from './topics.ts'
 export { type LogReaderOptions, readLog } from './log-reader.ts'
 export { retentionWarning } from './retention-warning.ts'

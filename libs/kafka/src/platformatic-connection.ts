@@ -56,13 +56,17 @@ export async function connectPlatformatic(options: KafkaOptions): Promise<Connec
 /** How to get in, in this client's words. */
 export function platformaticAccess({ brokers, tls, sasl }: KafkaOptions) {
   // An address is not sent as a name (RFC 6066); the certificate is compared with it all the same.
-  const tlsServerName = brokers.every(
-    (broker) => isIP(broker.replace(/:\d+$/, '').replace(/^\[|\]$/g, '')) === 0,
-  )
+  const tlsServerName = brokers.every((broker) => isIP(addressOf(broker).host) === 0)
   return {
     ...(tls && { tls: { ...tls }, tlsServerName }),
     ...(sasl && { sasl: { ...sasl, mechanism: mechanisms[sasl.mechanism] } }),
   }
+}
+
+/** Of `host:port`, where an address of IPv6 stands in brackets. */
+export function addressOf(broker: string): { host: string; port: number } {
+  const colon = broker.lastIndexOf(':')
+  return { host: broker.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(broker.slice(colon + 1)) }
 }
 
 const mechanisms = {

@@ -154,7 +154,22 @@ export interface TopicRetention {
   cleanupPolicy: string
 }
 
-/** What of a topic's settings says how long its records stay. Rejects at once when `stopping` aborts. */
+/** Kafka's settings, by their names. */
+export const settingsOf = (
+  entries: readonly { configName: string; configValue: string }[],
+): Record<string, string> =>
+  Object.fromEntries(entries.map(({ configName, configValue }) => [configName, configValue]))
+
+/** What of a topic's settings says how long its records stay. Pure. */
+export function retentionOf(settings: Readonly<Record<string, string>>): TopicRetention {
+  const retentionMs = Number(settings['retention.ms'] ?? '')
+  return {
+    retentionMs: retentionMs < 0 ? Infinity : retentionMs,
+    cleanupPolicy: settings['cleanup.policy'] ?? '',
+  }
+}
+
+/** The same, asked of the broker. Rejects at once when `stopping` aborts. */
 export async function readTopicRetention(
   options: KafkaOptions,
   topic: string,
@@ -165,10 +180,7 @@ export async function readTopicRetention(
       includeSynonyms: false,
       resources: [{ type: topicResource, name: topic, configNames: ['retention.ms', 'cleanup.policy'] }],
     })
-    const valueOf = (name: string) =>
-      resources[0]?.configEntries.find(({ configName }) => configName === name)?.configValue ?? ''
-    const retentionMs = Number(valueOf('retention.ms'))
-    return { retentionMs: retentionMs < 0 ? Infinity : retentionMs, cleanupPolicy: valueOf('cleanup.policy') }
+    return retentionOf(settingsOf(resources[0]?.configEntries ?? []))
   }
   return withAdmin(options, read, stopping)
 }

@@ -1,6 +1,6 @@
 import { type Database, sql } from '@likewise/database'
 import { topics } from '@likewise/events'
-import { readMarks } from '@likewise/inbox'
+import { readNextOffsets } from '@likewise/inbox'
 
 export interface Letter {
   partition: number
@@ -106,12 +106,7 @@ export async function readUnread(
   consumer: string,
   ends: readonly PartitionEnd[],
 ): Promise<string[]> {
-  const marks = new Map(
-    (await readMarks(db, consumer, topics.catalogEvents)).map(({ partition, nextOffset }) => [
-      partition,
-      nextOffset,
-    ]),
-  )
+  const marks = await readNextOffsets(db, consumer, topics.catalogEvents)
   return ends.flatMap(({ partition, end, committed }) => {
     const [mark, told] = [marks.get(partition) ?? 0n, committed ?? 0n]
     if (mark === end && told === end) return []

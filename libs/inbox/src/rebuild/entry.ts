@@ -1,7 +1,7 @@
 import { type LikeEvent, decode } from '@likewise/events'
 import type { InboxRecord } from '../judgement.ts'
 import type { DeadLetter, WholeLetter } from '../letter.ts'
-import { readLetter } from '../queue.ts'
+import { forcedEventOf } from '../queue.ts'
 
 /** A record of the log as a rebuild holds it until it is counted. */
 export type LogEntry = { readonly offset: bigint; readonly timeMs: number } & (
@@ -82,17 +82,8 @@ export function verdictOf(letter: WholeLetter): Verdict {
     blocksKey,
     resolvedAt,
     resolution,
-    event: resolution && eventOf(letter),
+    event: resolution && forcedEventOf(letter),
   }
-}
-
-function eventOf(letter: WholeLetter): LikeEvent | null {
-  const read = readLetter(letter, {
-    horizon: { dedupHorizonMs: Infinity, futureMaxMs: Infinity },
-    nowMs: 0,
-    force: true,
-  })
-  return 'event' in read ? read.event : null
 }
 
 /** One that cannot be read gave up no event: a mended copy with the same id may come. */

@@ -1,10 +1,10 @@
 import { type Sql, type Tx, arrayOf, sql } from '@likewise/database'
-import { type LetterRow, letterBytes, letterColumns, letterOf } from '../letter.ts'
+import { type LetterRow, letterBytes, letterColumns, letterOf, pageOf } from '../letter.ts'
 import { type Verdict, verdictOf } from './entry.ts'
 import type { Rebuild } from './rebuild.ts'
 
-/** Letters in memory at a time; one that is larger comes alone. */
-const page = { rowsMax: 500, bytesMax: 4_000_000 }
+/** Of one that waits the record is not read. */
+const bytesRead = sql`case when resolved_at is not null then ${letterBytes} else 0 end`
 
 /**
  * Reads letters by pages, in the order they were parked in. The records of those that wait are not read.
@@ -16,15 +16,7 @@ export async function* readVerdicts(tx: Tx, which: Sql): AsyncGenerator<readonly
     const rows: LetterRow[] = await tx.query<LetterRow>(sql`
       select ${letterColumns}, case when resolved_at is not null then record_value end as value,
              case when resolved_at is not null then record_headers else '{}' end as headers, record_time as "recordTime"
-      from (
-        select *, row_number() over places as place,
-               sum(case when resolved_at is not null then ${letterBytes} else 0 end) over places as bytes
-        from (
-          select d.* from metrics.dead_letters as d ${which} and d.id > ${last} order by d.id limit ${page.rowsMax}::int
-        ) as page
-        window places as (order by id)
-      ) as sized
-      where place = 1 or bytes <= ${page.bytesMax}::bigint
+      from ${pageOf(sql`select d.* from metrics.dead_letters as d ${which} and d.id > ${last}`, sql`id`, { bytes: bytesRead })} as letter
       order by id`)
     if (rows.length > 0) yield rows.map((row) => verdictOf(letterOf(row)))
     last = rows.at(-1)?.id
