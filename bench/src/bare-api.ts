@@ -1,5 +1,5 @@
 // The server of like-api with the same route, schemas and payload, and nothing behind it: what HTTP alone can do.
-import { buildHttp, buildLogger, buildTelemetry, listen, version } from '@likewise/service'
+import { buildHttp, buildLogger, buildTelemetry, defaultGuard, listen, version } from '@likewise/service'
 
 const log = buildLogger({ service: 'bare-api', level: 'info' })
 const app = buildHttp({
@@ -8,6 +8,7 @@ const app = buildHttp({
   service: 'bare-api',
   version,
   ready: () => Promise.resolve({}),
+  guard: defaultGuard,
 })
 const id = { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER }
 const like = { userId: id, productId: id }

@@ -52,7 +52,7 @@ export function addBatchRoute(app: Http, writer: Writer): void {
         productId,
       }))
       const results = await writer.writeAll(items.map((item) => ({ ...item, liked: true, traceparent })))
-      return { items: answersOf(items, results, request.log) }
+      return { items: answersOf(items, results, request) }
     },
   )
 }
@@ -61,7 +61,7 @@ export function addBatchRoute(app: Http, writer: Writer): void {
 function answersOf(
   items: readonly LikeKey[],
   results: readonly PromiseSettledResult<WriteResult>[],
-  log: Pick<Http['log'], 'error'>,
+  { log, id: reqId }: { log: Pick<Http['log'], 'error'>; id: string },
 ): ItemAnswer[] {
   const reasons = results.flatMap((result) =>
     result.status === 'rejected' ? [result.reason as unknown] : [],
@@ -70,7 +70,7 @@ function answersOf(
     throw reasons.find(isUnknown) ?? reasons[0]
   }
   const bug = reasons.find((reason) => toProblem(reason).status === 500)
-  if (bug !== undefined) log.error({ err: bug }, 'likes of a batch failed')
+  if (bug !== undefined) log.error({ err: bug, reqId }, 'likes of a batch failed')
   return items.map(({ userId, productId }, i) => {
     const result = results[i]
     if (result?.status === 'fulfilled' && result.value !== 'key reused') {

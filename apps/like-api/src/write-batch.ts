@@ -1,4 +1,4 @@
-import { type Queryable, type Sql, empty, sql } from '@likewise/database'
+import { type Queryable, type Sql, arrayOf, empty, sql } from '@likewise/database'
 import { LikeAdded, LikeRemoved, aggregateType, shardOf, topics } from '@likewise/events'
 import { enqueueRows } from '@likewise/outbox'
 import { Failure } from '@likewise/service'
@@ -23,29 +23,31 @@ export async function writeBatch(
   lockWaitMs: number,
 ): Promise<WriteResult[]> {
   const isKeyed = writes.some(({ idempotencyKey }) => idempotencyKey !== undefined)
-  let rows: Answered[]
+  let answered: Answered[]
   try {
-    rows = await db.query<Answered>(statementOf(writes, { lockWaitMs, isKeyed }))
+    answered = await db.query<Answered>(statementOf(writes, { lockWaitMs, isKeyed }))
   } catch (error) {
     throw writes.length === 1 && isKeyInFlight(error) ? keyInFlight() : error
   }
-  const answered = new Map(rows.map((row) => [row.place, row]))
+  const [{ changed, prior }] = answered as [Answered]
+  const changedPlaces = new Set(changed?.split(',').map(Number))
+  const priorAt = new Map(prior?.map((found) => [found.place, found]))
   return writes.map(({ productId }, i) => {
-    const row = answered.get(i + 1)
-    if (row && row.productId !== null && Number(row.productId) !== productId) return 'key reused'
-    return { changed: row?.changed ?? false }
+    const before = priorAt.get(i + 1)
+    if (before && before.productId !== productId) return 'key reused'
+    return { changed: before?.changed ?? changedPlaces.has(i + 1) }
   })
 }
 
 export const keyInFlight = (): Failure =>
   new Failure('IDEMPOTENCY_KEY_IN_FLIGHT', 'The first request with this Idempotency-Key is not finished yet.')
 
+/** One row, since Prisma turns every value of a row over several times. Places are from 1. */
 interface Answered {
-  /** From 1. */
-  place: number
-  changed: boolean
-  /** Set where the Idempotency-Key was there before: the product it stands for. */
-  productId: bigint | null
+  /** The places of those that changed something, with commas between them; null: none did. */
+  changed: string | null
+  /** Whose Idempotency-Key was there before, with the product it stands for. */
+  prior: { place: number; changed: boolean; productId: number }[] | null
 }
 
 function statementOf(
@@ -55,11 +57,12 @@ function statementOf(
   return sql`
     with wanted as materialized (
       select w.* from (select set_config('lock_timeout', ${String(lockWaitMs)}, true)) as lock_wait,
-        unnest(${writes.map(({ userId }) => userId)}::bigint[], ${writes.map(({ productId }) => productId)}::bigint[],
-               ${writes.map(({ liked }) => liked)}::boolean[],
-               ${writes.map(({ productId }) => shardOf(String(productId)))}::smallint[],
-               ${writes.map(({ traceparent }) => traceparent ?? null)}::text[]
-               ${isKeyed ? sql`, ${writes.map((write) => write.idempotencyKey ?? null)}::text[]` : empty})
+        unnest(${arrayOf(writes.map(({ userId }) => userId))}::bigint[],
+               ${arrayOf(writes.map(({ productId }) => productId))}::bigint[],
+               ${arrayOf(writes.map(({ liked }) => liked))}::boolean[],
+               ${arrayOf(writes.map(({ productId }) => shardOf(String(productId))))}::smallint[],
+               ${arrayOf(writes.map(({ traceparent }) => traceparent ?? null))}::text[]
+               ${isKeyed ? sql`, ${arrayOf(writes.map((write) => write.idempotencyKey ?? null))}::text[]` : empty})
           with ordinality as w(user_id, product_id, liked, shard, traceparent${isKeyed ? sql`, key` : empty}, place)
     ), ${isKeyed ? readKeys : sql`fresh as (select * from wanted)`}, added as (
       insert into catalog.likes (user_id, product_id)
@@ -80,7 +83,8 @@ function statementOf(
       select w.place, w.shard, w.liked, w.traceparent, c.* from fresh as w
       join (select * from added union all select * from removed) as c using (user_id, product_id)
     ), events as (${eventsOfChanged})
-    ${isKeyed ? answersWithKeys : sql`select place::int, true as changed, null::bigint as "productId" from changed`}`
+    ${isKeyed ? sql`, ${rememberKeys}` : empty}
+    select (select string_agg(place::text, ',') from changed) as changed, ${isKeyed ? priorOfKeys : sql`null`} as prior`
 }
 
 /** The outbox rows. createdAt is the database's now(), to the microsecond. */
@@ -93,6 +97,5 @@ const eventsOfChanged = enqueueRows(sql`
          traceparent, null::json, created_at
   from changed order by place`)
 
-const answersWithKeys = sql`, ${rememberKeys}
-  select place::int, true as changed, null::bigint as "productId" from changed
-  union all select place::int, changed, product_id from prior`
+const priorOfKeys = sql`(
+  select json_agg(json_build_object('place', place, 'changed', changed, 'productId', product_id)) from prior)`

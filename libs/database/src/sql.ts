@@ -9,7 +9,7 @@ export const join = Prisma.join
  * A long list as one parameter: `${arrayOf(ids)}::uuid[]`. The text is the one that pg would make of it, but Prisma turns
  * each element of a list over several times on its way there.
  */
-export function arrayOf(values: readonly (string | number | bigint | null)[]): string {
+export function arrayOf(values: readonly (string | number | bigint | boolean | null)[]): string {
   const elements = values.map((value) => {
     if (value === null) return 'NULL'
     if (typeof value !== 'string') return String(value)

@@ -81,8 +81,16 @@ function matcherOf(list: readonly string[]): (address: string) => boolean {
     const family = familyOf(address)
     addresses.addSubnet(address, bits === undefined ? (family === 'ipv4' ? 32 : 128) : Number(bits), family)
   }
-  return (address) => addresses.check(address, familyOf(address))
+  // Parsing an address costs more than looking it up, and the same ones come again and again.
+  const known = new Map<string, boolean>()
+  return (address) => {
+    const answer = known.get(address) ?? addresses.check(address, familyOf(address))
+    if (known.size >= knownMax) known.clear()
+    known.set(address, answer)
+    return answer
+  }
 }
+const knownMax = 1_000
 
 function familyOf(address: string): 'ipv4' | 'ipv6' {
   return address.includes(':') ? 'ipv6' : 'ipv4'

@@ -6,6 +6,7 @@ import type { Auth } from './auth.ts'
 import { Failure } from './failure.ts'
 import type { Guard } from './guard-config.ts'
 import { readStrictBodies } from './http-body.ts'
+import { limitHandlers } from './http-deadline.ts'
 import { addDocs } from './http-docs.ts'
 import type { ApiDocs } from './http-docs.ts'
 import { addGuard } from './http-guard.ts'
@@ -32,7 +33,7 @@ const defaultLimits = {
   headersTimeoutMs: 5_000,
   /** For a client to hand over its whole request, however steadily it trickles. */
   requestTimeoutMs: 10_000,
-  /** How late the two above may come; Node's default is 30 s. */
+  /** How late the two above, and that of a handler, may come; Node's default is 30 s. */
   timeoutCheckMs: 1_000,
   /**
    * Silence on a busy socket: ends clients that stop reading their answer. Streams have a limit of their own
@@ -76,12 +77,13 @@ export function buildHttp(options: {
     loggerInstance,
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
+    // One of its own for each request costs a tenth of what a like does, and most have nothing to say.
+    childLoggerFactory: (log) => log,
     trustProxy: guard && guard.trustedProxies.length > 0 ? [...guard.trustedProxies] : false,
     http: { headersTimeout: limits.headersTimeoutMs, connectionsCheckingInterval: limits.timeoutCheckMs },
     bodyLimit: limits.bodyBytesMax,
     requestTimeout: limits.requestTimeoutMs,
     connectionTimeout: limits.connectionTimeoutMs,
-    handlerTimeout: limits.handlerTimeoutMs,
     onProtoPoisoning: 'error',
     onConstructorPoisoning: 'error',
     // While closing, a request on an open connection is still served (with Connection: close): what it needs is only
@@ -95,6 +97,7 @@ export function buildHttp(options: {
   readStrictBodies(app)
   app.setErrorHandler(answerProblem)
   app.addHook('onClose', async () => outages.stop())
+  limitHandlers(app, { limitMs: limits.handlerTimeoutMs, checkEveryMs: limits.timeoutCheckMs })
   const routes = noteRoutes(app)
   answerUnserved(app, routes, answerProblem)
   observe(app, telemetry)
@@ -122,6 +125,7 @@ function observe(app: Http, telemetry: Telemetry): void {
     request.log.debug(
       // No query: whoever sends a secret there means it for nobody's log.
       {
+        reqId: request.id,
         method: request.method,
         url: pathOf(request),
         status: reply.statusCode,
@@ -163,8 +167,9 @@ const problemAnswer =
     const problem = toProblem(error)
     // What is shed is counted: a line for each would add to the load.
     const shed = error instanceof Failure && error.code === 'OVERLOADED'
-    if (problem.status === 503 && !shed) outages.note(problem.title, error, request.log)
-    else if (problem.status >= 500 && !shed) request.log.error({ err: error }, 'request failed')
+    if (problem.status === 503 && !shed) outages.note(problem.title, error, request.id)
+    else if (problem.status >= 500 && !shed)
+      request.log.error({ err: error, reqId: request.id }, 'request failed')
     sendProblem(reply, { error, problem, requestId: request.id })
   }
 

@@ -2,7 +2,7 @@ import type { Logger } from './logger.ts'
 
 export interface OutageLog {
   /** `kind`: what is away; a handful of known words. */
-  note(kind: string, error: unknown, log: Pick<Logger, 'warn' | 'debug'>): void
+  note(kind: string, error: unknown, reqId: string): void
   /** Tells what it has counted by now. */
   stop(): void
 }
@@ -12,7 +12,7 @@ export interface OutageLog {
  * told whole, those after it are counted, and their number is told every `everyMs`, until there were none for so long.
  * Each is told at debug.
  */
-export function buildOutageLog(log: Pick<Logger, 'warn'>, everyMs: number): OutageLog {
+export function buildOutageLog(log: Pick<Logger, 'warn' | 'debug'>, everyMs: number): OutageLog {
   /** By kind, how many since the last line. */
   const counts = new Map<string, number>()
   let clock: NodeJS.Timeout | undefined
@@ -30,10 +30,10 @@ export function buildOutageLog(log: Pick<Logger, 'warn'>, everyMs: number): Outa
   }
 
   return {
-    note(kind, error, requestLog) {
+    note(kind, error, reqId) {
       const count = counts.get(kind)
       counts.set(kind, count === undefined ? 0 : count + 1)
-      requestLog[count === undefined ? 'warn' : 'debug']({ err: error }, 'request failed for now')
+      log[count === undefined ? 'warn' : 'debug']({ err: error, reqId }, 'request failed for now')
       clock ??= setInterval(tell, everyMs).unref()
     },
     stop() {
