@@ -38,7 +38,7 @@ export const AuthConfig = Type.Object({
     default: 200,
     minimum: 0,
     description:
-      'With jwt: requests of one sub in HTTP_RATE_WINDOW_MS, from wherever, to one replica; above it the answer is 429. 0: no limit',
+      'With jwt: requests of one sub in HTTP_RATE_WINDOW_MS, from wherever, to one replica (HTTP_RATE_REDIS_URL: to all); above it the answer is 429. 0: no limit',
   }),
 })
 

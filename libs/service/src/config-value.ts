@@ -60,6 +60,11 @@ const formats: Record<string, { type: string; shape: string; accepts: (text: str
     shape: 'a comma-separated list of origins, such as https://shop.example',
     accepts: everyOf(isOrigin),
   },
+  'redis-url': {
+    type: 'URL',
+    shape: 'a URL of Redis, such as redis://user:password@host:6379/0, or rediss://… for TLS',
+    accepts: (text) => /^rediss?:\/\/[^/]/.test(text) && URL.canParse(text),
+  },
   words: {
     type: 'list',
     shape: 'a comma-separated list',

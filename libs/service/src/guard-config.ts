@@ -23,13 +23,20 @@ export const GuardConfig = Type.Object({
     default: 1_000,
     minimum: 0,
     description:
-      'Requests of one address (IPv6: of one /64) in that time, to one replica; above it the answer is 429. 0: no limit',
+      'Requests of one address (IPv6: of one /64) in that time, to one replica (HTTP_RATE_REDIS_URL: to all); above it the answer is 429. 0: no limit',
   }),
   HTTP_RATE_EXEMPT: Type.String({
     format: 'addresses',
     default: '127.0.0.0/8,::1',
     description: 'Addresses without a limit of requests; none: no address',
   }),
+  HTTP_RATE_REDIS_URL: Type.Optional(
+    Type.String({
+      format: 'redis-url',
+      description:
+        'Redis in which the requests of all replicas are counted together; unset: each replica counts its own. While it is away each does',
+    }),
+  ),
   HTTP_EVENT_LOOP_DELAY_MS: durationMs(
     1_000,
     'When the event loop is later than this on average of a second, requests are answered with 503 until it is not.',
@@ -44,6 +51,8 @@ export interface Guard {
     readonly perAddress: number
     readonly perCaller: number
     readonly isExempt: (address: string) => boolean
+    /** Where all replicas count together. */
+    readonly redisUrl: string | undefined
   }
   readonly eventLoopDelayMsMax: number
 }
@@ -58,6 +67,7 @@ export function readGuard(config: Static<typeof GuardConfig> & { HTTP_RATE_PER_C
       perAddress: config.HTTP_RATE_PER_ADDRESS,
       perCaller: config.HTTP_RATE_PER_CALLER ?? 0,
       isExempt: matcherOf(addressesOf(config.HTTP_RATE_EXEMPT)),
+      redisUrl: config.HTTP_RATE_REDIS_URL,
     },
     eventLoopDelayMsMax: config.HTTP_EVENT_LOOP_DELAY_MS,
   }

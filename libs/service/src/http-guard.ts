@@ -6,6 +6,8 @@ import helmet from 'helmet'
 import type { Authenticate } from './identity.ts'
 import { Failure } from './failure.ts'
 import type { Guard } from './guard-config.ts'
+import type { Logger } from './logger.ts'
+import { buildRateLimits } from './rate-limits.ts'
 import type { Telemetry } from './telemetry.ts'
 
 declare module 'fastify' {
@@ -14,9 +16,6 @@ declare module 'fastify' {
     probe?: boolean
   }
 }
-
-/** Addresses and callers that are counted at the same time; beyond it the one not seen for longest is forgotten. */
-const countedMax = 20_000
 
 const longestPreflightAgeS = 600
 
@@ -27,8 +26,9 @@ const longestPreflightAgeS = 600
  */
 export function addGuard(
   app: FastifyInstance,
-  { guard, authenticate, telemetry }: { guard: Guard; authenticate: Authenticate; telemetry: Telemetry },
+  parts: { service: string; guard: Guard; authenticate: Authenticate; telemetry: Telemetry; log: Logger },
 ): void {
+  const { service, guard, authenticate, telemetry, log } = parts
   const refused = telemetry.counter(
     'likewise_http_refused_total',
     'Requests refused before they were read: unauthenticated, rate_address, rate_caller, overloaded.',
@@ -64,11 +64,14 @@ export function addGuard(
       throw new Failure('OVERLOADED', 'The event loop is late.')
     },
   })
-  void app.register(import('@fastify/rate-limit'), { global: false })
+  const limits = buildRateLimits(app, {
+    ...{ service, rate, telemetry, log },
+    refused: (reason) => refused.inc({ reason }),
+  })
   app.after(() => {
-    if (rate.perAddress > 0) addAddressLimit(app, rate, () => refused.inc({ reason: 'rate_address' }))
+    limits.addAddress()
     addIdentity(app, authenticate, () => refused.inc({ reason: 'unauthenticated' }))
-    if (rate.perCaller > 0) addCallerLimit(app, rate, () => refused.inc({ reason: 'rate_caller' }))
+    limits.addCaller()
   })
 }
 
@@ -91,47 +94,6 @@ function safetyHeaders(): OutgoingHttpHeaders {
     assert.ifError(error)
   })
   return answer.getHeaders()
-}
-
-function addAddressLimit(
-  app: FastifyInstance,
-  { perAddress, windowMs, isExempt }: Guard['rate'],
-  tell: () => void,
-): void {
-  const options = { max: perAddress, timeWindow: windowMs, cache: countedMax }
-  const count = app.createRateLimit(options)
-  app.addHook('onRequest', async (request) => {
-    if (request.routeOptions.config.probe || isExempt(request.ip)) return
-    const found = await count(request)
-    if (found.isAllowed || !found.isExceeded) return
-    tell()
-    throw tooMany(`${perAddress} requests from one address`, windowMs, found.ttlInSeconds)
-  })
-}
-
-function addCallerLimit(
-  app: FastifyInstance,
-  { perCaller, windowMs }: Guard['rate'],
-  tell: () => void,
-): void {
-  const keyGenerator = (request: FastifyRequest) => request.identity?.caller ?? ''
-  const options = { max: perCaller, timeWindow: windowMs, cache: countedMax, keyGenerator }
-  const count = app.createRateLimit(options)
-  app.addHook('onRequest', async (request) => {
-    if (request.identity?.caller === undefined) return
-    const found = await count(request)
-    if (found.isAllowed || !found.isExceeded) return
-    tell()
-    throw tooMany(`${perCaller} requests of one caller`, windowMs, found.ttlInSeconds)
-  })
-}
-
-function tooMany(limit: string, windowMs: number, retryAfterS: number): Failure {
-  return new Failure(
-    'TOO_MANY_REQUESTS',
-    `There were more than ${limit} in ${windowMs / 1_000} s; go on in ${retryAfterS} s.`,
-    { details: { retryAfterS } },
-  )
 }
 
 function addIdentity(app: FastifyInstance, authenticate: Authenticate, tell: () => void): void {

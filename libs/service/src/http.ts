@@ -102,7 +102,7 @@ export function buildHttp(options: {
   answerUnserved(app, routes, answerProblem)
   observe(app, telemetry)
   readTypedParams(app)
-  if (guard) addGuard(app, { guard, authenticate: auth.authenticate, telemetry })
+  if (guard) addGuard(app, { service, guard, authenticate: auth.authenticate, telemetry, log: options.log })
   if (options.docs) addDocs(app, routes, { ...options.docs, version })
   addProbes(app, { ready: options.ready, readyTimeoutMs: limits.readyTimeoutMs, telemetry })
   app.get('/', async () => ({ service, version, endpoints: routes.endpoints() }))

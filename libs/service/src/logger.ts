@@ -10,6 +10,7 @@ const secretFields = [
   'password',
   'secret',
   'token',
+  'HTTP_RATE_REDIS_URL',
   'KAFKA_SASL_PASSWORD',
   'KAFKA_TLS_KEY',
   'DATABASE_URL',
