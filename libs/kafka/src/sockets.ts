@@ -25,7 +25,8 @@ export function keepSockets(): Sockets {
       const made = secure
         ? connectTls({ host, port, ...name, ...secure }, onConnect)
         : connect({ host, port }, onConnect)
-      const socket = made.setKeepAlive(true, 60_000)
+      // A request that follows another one at once, such as a fetch a commit, must not wait for that one's acknowledgement.
+      const socket = made.setKeepAlive(true, 60_000).setNoDelay(true)
       sockets.add(socket)
       socket.on('close', () => sockets.delete(socket))
       return over ? destroy(socket) : socket
