@@ -16,4 +16,4 @@ export { schemaDifference, type SchemaDifferenceOptions } from './schema-differe
 export { arrayOf, empty, join, raw, sql, type Sql } from './sql.ts'
 export { streamRows } from './stream-rows.ts'
 export { type MigrationState, readMigrationState, readPlainSettings } from './server-state.ts'
-export { requireSchema, unusableDatabase } from './require-schema.ts'
+export { requireSchema, unusableDatabase, withSettingsRequired } from './require-schema.ts'
