@@ -167,7 +167,7 @@ async function makeUser(client: Client, login: Login): Promise<void> {
 }
 
 async function findUser(client: Client, { role }: Login, user: string): Promise<Found> {
-  const { rows } = await client.query<Found>(
+  const answer = await client.query<Found>(
     `select current_database()::text as here, note,
             case when r.oid is not null then not r.rolsuper and not r.rolcreaterole
               and exists (select from pg_auth_members where member = r.oid and roleid = $2::regrole) end as fits,
@@ -176,7 +176,8 @@ async function findUser(client: Client, { role }: Login, user: string): Promise<
           shobj_description(r.oid, 'pg_authid') as note`,
     [user, role, noteOf('')],
   )
-  return rows[0]!
+  const [found] = answer.rows as [Found]
+  return found
 }
 
 function mayNot(error: unknown, { role, variable }: Login, user: string): Error {
