@@ -1,6 +1,7 @@
 // npm run kubernetes: builds each kustomization of deploy/kubernetes and looks at what comes out: Kubernetes' own schemas,
 // strictly (kubernetes-validate), the rules of deploy/src/manifest-rules.ts, and whether each service takes its settings.
-// Needs kustomize (or kubectl, or Go to build it) and Python; what is not there is named, and what needs it is left out.
+// Needs openssl, kustomize (or kubectl, or Go to build it) and Python; where one of the latter is not there, it says what it
+// leaves out.
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
@@ -12,9 +13,9 @@ const kustomizeModule = 'sigs.k8s.io/kustomize/kustomize/v5@v5.8.1'
 const validator = 'kubernetes-validate==1.37.0'
 /** The oldest one with all that the manifests use (preStop sleep), and the newest one that the validator knows. */
 const versions = ['1.30', '1.37']
-const folders = ['namespace', 'base', 'jobs', 'overlays/example', 'overlays/example/jobs']
-/** The one that is whole: its settings must be what the services take. */
-const site = ['overlays/example', 'overlays/example/jobs']
+/** Those that are whole, services and jobs: their settings must be what the services take. */
+const sites = ['overlays/example', 'overlays/example-sasl'].map((folder) => [folder, `${folder}/jobs`])
+const folders = ['namespace', 'base', 'jobs', ...sites.flat()]
 
 const kustomize = findKustomize()
 if (!kustomize) {
@@ -29,10 +30,10 @@ const { readManifests, environmentOf, imageNameOf } = await import(`${root}/depl
 const { readFacts } = await import(`${root}/deploy/dist/facts.js`)
 const built = new Map(folders.map((folder) => [folder, build(folder)]))
 const faults = [
-  ...['base', ...site].flatMap((folder) => told(folder, faultsOf(read(folder), readFacts(root)))),
-  ...told('overlays/example', await settingsFaults(site.flatMap(read))),
+  ...['base', ...sites.flat()].flatMap((folder) => told(folder, faultsOf(read(folder), readFacts(root)))),
   ...schemaFaults(),
 ]
+for (const site of sites) faults.push(...told(site[0], await settingsFaults(site.flatMap(read))))
 for (const fault of faults) console.error(fault)
 if (faults.length > 0) process.exit(1)
 console.log(`kubernetes: ${folders.length} kustomizations are right`)
@@ -78,16 +79,14 @@ async function settingsFaults(resources) {
     'likewise/metrics-consumer': ['apps/metrics-consumer/dist/config.js', 'ConsumerConfig'],
   }
   const { readConfig } = await import(`${root}/libs/service/dist/index.js`)
-  const secrets = mkdtempSync(join(tmpdir(), 'likewise-secrets-'))
-  const url = join(secrets, 'url')
-  writeFileSync(url, 'postgres://service:secret@postgres.example:5432/likewise')
+  const secrets = makeSecrets()
   const found = []
   for (const { metadata, spec } of resources) {
     for (const container of spec?.template?.spec.containers ?? []) {
       const [path, name] = schemas[imageNameOf(container)] ?? []
       if (!path) continue
       const env = Object.entries(environmentOf(container, resources))
-      const given = env.map(([variable, value]) => [variable, variable.endsWith('_FILE') ? url : value])
+      const given = env.map(([variable, value]) => [variable, secrets.fileOf(variable) ?? value])
       try {
         readConfig((await import(`${root}/${path}`))[name], Object.fromEntries(given))
       } catch (error) {
@@ -95,8 +94,27 @@ async function settingsFaults(resources) {
       }
     }
   }
-  rmSync(secrets, { recursive: true, force: true })
+  secrets.remove()
   return found
+}
+
+/** What a Secret would hold for a variable, as a file. */
+function makeSecrets() {
+  const folder = mkdtempSync(join(tmpdir(), 'likewise-secrets-'))
+  const made = spawnSync('sh', [join(root, 'deploy/tls/make-certificates.sh'), folder], { encoding: 'utf8' })
+  if (made.status !== 0)
+    throw new Error(`deploy/tls/make-certificates.sh failed, it needs openssl: ${made.stderr}`)
+  const [url, word] = [join(folder, 'url'), join(folder, 'word')]
+  writeFileSync(url, 'postgres://service:secret@postgres.example:5432/likewise')
+  writeFileSync(word, 'word')
+  return {
+    fileOf(variable) {
+      if (!variable.endsWith('_FILE')) return undefined
+      if (variable.endsWith('_CA_FILE')) return join(folder, 'ca.crt')
+      return variable.endsWith('_URL_FILE') ? url : word
+    },
+    remove: () => rmSync(folder, { recursive: true, force: true }),
+  }
 }
 
 /** Custom resources have no schema there; KEDA's is looked at by deploy/src/kubernetes.spec.ts. */

@@ -5,8 +5,8 @@ import { describe, expect, it } from '@jest/globals'
 import { buildHttp, buildLogger, buildTelemetry } from '@likewise/service'
 import Schema from 'typebox/schema'
 import { readFacts } from './facts.ts'
-import { readKustomization } from './kustomization.ts'
-import { type Resource, readManifests } from './manifest.ts'
+import { readKustomization, withComponent } from './kustomization.ts'
+import type { Resource } from './manifest.ts'
 import { faultsOf } from './manifest-rules.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
@@ -14,27 +14,25 @@ const kubernetes = join(root, 'deploy/kubernetes')
 const facts = readFacts(root)
 const base = readKustomization(join(kubernetes, 'base'))
 const jobs = readKustomization(join(kubernetes, 'jobs'))
-const [scaledObject] = readManifests(
-  readFileSync(join(kubernetes, 'components/keda/scaled-object.yaml'), 'utf8'),
-)
-const schema = Schema.Compile(
-  JSON.parse(readFileSync(new URL('scaled-object.schema.json', import.meta.url), 'utf8')) as object,
-)
+const component = (name: string) => join(kubernetes, 'components', name)
+const schemaOf = (file: string) =>
+  Schema.Compile(JSON.parse(readFileSync(new URL(file, import.meta.url), 'utf8')) as object)
 
-/** As the component makes it of the base. */
-function withKeda(): Resource[] {
-  const resources = structuredClone(base)
-  delete find(resources, 'Deployment metrics-consumer').spec!.replicas
-  return [...resources, structuredClone(scaledObject!)]
-}
-
-/** The namespace is in both. */
-function everything(): Resource[] {
-  const services = withKeda()
+/** Services and jobs; the namespace is in both. */
+function together(services: Resource[], ofJobs: Resource[]): Resource[] {
   const there = new Set(services.map(({ kind, metadata }) => `${kind} ${metadata.name}`))
   const isNew = ({ kind, metadata }: Resource) => !there.has(`${kind} ${metadata.name}`)
-  return [...services, ...structuredClone(jobs).filter(isNew)]
+  return [...services, ...ofJobs.filter(isNew)]
 }
+
+const everything = (): Resource[] => together(withComponent(base, component('keda')), structuredClone(jobs))
+
+/** At a Kafka that wants a password. */
+const everythingProven = (): Resource[] =>
+  together(
+    ['keda', 'kafka-sasl', 'keda-sasl'].reduce((all, name) => withComponent(all, component(name)), base),
+    withComponent(jobs, component('kafka-sasl')),
+  )
 
 function find(resources: Resource[], what: string): Resource {
   return resources.find(({ kind, metadata }) => `${kind} ${metadata.name}` === what)!
@@ -47,6 +45,22 @@ describe('the manifests', () => {
   it('agree with the services and with themselves', () => {
     expect(faultsOf(base, facts)).toEqual([])
     expect(faultsOf(everything(), facts)).toEqual([])
+    expect(faultsOf(everythingProven(), facts)).toEqual([])
+  })
+
+  it('give each service at a Kafka that wants a password a secret of its own', () => {
+    const proven = everythingProven()
+    const secrets = ['Deployment outbox-relay', 'Deployment metrics-consumer', 'Job topics'].map((what) =>
+      podOf(proven, what).volumes?.find(({ name }) => name === 'kafka'),
+    )
+    expect(secrets.map((volume) => volume?.secret?.secretName)).toEqual([
+      'outbox-relay-kafka',
+      'metrics-consumer-kafka',
+      'topics-kafka',
+    ])
+    expect(find(proven, 'ScaledObject metrics-consumer').spec?.triggers).toMatchObject([
+      { metadata: { tls: 'enable', sasl: 'scram_sha512' }, authenticationRef: { name: 'scaler-kafka' } },
+    ])
   })
 
   it('run every service that has an image', () => {
@@ -294,13 +308,75 @@ describe('a manifest is refused', () => {
   })
 })
 
-describe('the ScaledObject', () => {
-  it("fits KEDA's own schema", () => {
-    expect(schema.Errors(scaledObject)[1]).toEqual([])
+describe('a manifest at a Kafka that wants a password is refused', () => {
+  const trigger = (all: Resource[]) => find(all, 'ScaledObject metrics-consumer').spec!.triggers![0]!
+  const proof = (all: Resource[]) => find(all, 'TriggerAuthentication scaler-kafka').spec!.secretTargetRef!
+  const breaks: [string, (resources: Resource[]) => void, string][] = [
+    [
+      'where a service has no secret',
+      (all) => containerOf(all, 'Deployment outbox-relay').volumeMounts!.pop(),
+      'Deployment outbox-relay: KAFKA_TLS_CA_FILE names a file that is not mounted.',
+    ],
+    [
+      'where KEDA would ask without TLS',
+      (all) => delete trigger(all).metadata['tls'],
+      'its tls is not enable, as it is for the consumers.',
+    ],
+    [
+      'where KEDA would ask without a password',
+      (all) => delete trigger(all).metadata['sasl'],
+      'its sasl is not scram_sha512, as it is for the consumers.',
+    ],
+    [
+      'where KEDA has another way of proof than the consumers',
+      (all) => (find(all, 'ConfigMap kafka').data!['KAFKA_SASL_MECHANISM'] = 'scram-sha-256'),
+      'its sasl is not scram_sha256, as it is for the consumers.',
+    ],
+    [
+      'where what KEDA is to prove itself by is not there',
+      (all) => (trigger(all).authenticationRef!.name = 'scaler'),
+      'no TriggerAuthentication gives it username, password, ca.',
+    ],
+    ['where KEDA knows no CA', (all) => proof(all).pop(), 'no TriggerAuthentication gives it ca.'],
+    [
+      'where KEDA is the consumer',
+      (all) => (proof(all)[1]!.name = 'metrics-consumer-kafka'),
+      'its password is of metrics-consumer-kafka, the secret of somebody who may read.',
+    ],
+  ]
+
+  it.each(breaks)('%s', (_what, breakIt, fault) => {
+    const resources = everythingProven()
+    breakIt(resources)
+    const faults = faultsOf(resources, facts)
+    expect(faults.map((one) => one.replace('ScaledObject metrics-consumer: ', ''))).toContain(fault)
   })
 
-  it('is refused with a field that KEDA does not know', () => {
-    const misspelt = structuredClone(scaledObject!)
+  it('where KEDA would prove itself to a Kafka that asks nobody', () => {
+    const resources = withComponent(everything(), component('keda-sasl'))
+    expect(faultsOf(resources, facts)).toEqual([
+      'ScaledObject metrics-consumer: its tls is not disable, as it is for the consumers.',
+      'ScaledObject metrics-consumer: its sasl is not none, as it is for the consumers.',
+    ])
+  })
+})
+
+describe("KEDA's own schema", () => {
+  const schemas: [string, ReturnType<typeof schemaOf>][] = [
+    ['ScaledObject metrics-consumer', schemaOf('scaled-object.schema.json')],
+    ['TriggerAuthentication scaler-kafka', schemaOf('trigger-authentication.schema.json')],
+  ]
+
+  it.each(schemas)('takes the %s', (what, schema) => {
+    const found = [...everything(), ...everythingProven()].filter(
+      ({ kind, metadata }) => `${kind} ${metadata.name}` === what,
+    )
+    expect(found.length).toBeGreaterThan(0)
+    expect(found.flatMap((resource) => schema.Errors(resource)[1])).toEqual([])
+  })
+
+  it.each(schemas)('refuses the %s with a field that KEDA does not know', (what, schema) => {
+    const misspelt = find(everythingProven(), what)
     Object.assign(misspelt.spec!, { maxReplicas: 12 })
     expect(schema.Check(misspelt)).toBe(false)
   })

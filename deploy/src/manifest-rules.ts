@@ -1,5 +1,6 @@
 import type { Facts } from './facts.ts'
 import { type Labels, type Resource, isDefaultDeny, matches } from './manifest.ts'
+import { scaledObjectFaults } from './scaled-object-rules.ts'
 import { type Workload, deploymentRules, everyRule } from './workload-rules.ts'
 
 /** Everything in which the manifests contradict the services or themselves, as sentences; pure. */
@@ -64,36 +65,4 @@ function targetFaults(resources: readonly Resource[], workloads: readonly Worklo
         : [`${at}: there is no ${target}.`]),
     ]
   })
-}
-
-function scaledObjectFaults(
-  resources: readonly Resource[],
-  { topic, partitions, settings }: Facts,
-): string[] {
-  return resources
-    .filter(({ kind }) => kind === 'ScaledObject')
-    .flatMap(({ metadata, spec = {} }) => {
-      const at = `ScaledObject ${metadata.name}`
-      const trigger = spec.triggers?.find(({ type }) => type === 'kafka')?.metadata ?? {}
-      const group = settings.get('metrics-consumer')?.get('CONSUMER_GROUP')
-      const brokers = resources.find(({ kind, data }) => kind === 'ConfigMap' && data?.['KAFKA_BROKERS'])
-        ?.data?.['KAFKA_BROKERS']
-      const patienceS =
-        spec.advanced?.horizontalPodAutoscalerConfig?.behavior?.scaleDown?.stabilizationWindowSeconds ?? 0
-      return [
-        ...(spec.maxReplicaCount === partitions
-          ? []
-          : [`${at}: maxReplicaCount is not ${String(partitions)}, the partitions of ${topic}.`]),
-        ...((spec.minReplicaCount ?? 0) >= 1 ? [] : [`${at}: minReplicaCount is below 1.`]),
-        ...(patienceS >= 300 ? [] : [`${at}: it scales down after less than 5 minutes.`]),
-        ...(trigger['topic'] === topic ? [] : [`${at}: its topic is not ${topic}.`]),
-        ...(trigger['consumerGroup'] === group ? [] : [`${at}: its group is not ${String(group)}.`]),
-        ...(trigger['offsetResetPolicy'] === 'earliest'
-          ? []
-          : [`${at}: a group without an offset has a lag of 0.`]),
-        ...(brokers === undefined || trigger['bootstrapServers'] === brokers
-          ? []
-          : [`${at}: it asks other brokers than the consumers.`]),
-      ]
-    })
 }

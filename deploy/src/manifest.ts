@@ -32,7 +32,9 @@ interface Spec {
   advanced?: {
     horizontalPodAutoscalerConfig?: { behavior?: { scaleDown?: { stabilizationWindowSeconds?: number } } }
   }
-  triggers?: { type: string; metadata: Record<string, string> }[]
+  triggers?: { type: string; metadata: Record<string, string>; authenticationRef?: { name: string } }[]
+  /** Of a TriggerAuthentication. */
+  secretTargetRef?: { parameter: string; name: string; key: string }[]
 }
 
 export interface PodSpec {
@@ -47,7 +49,7 @@ export interface PodSpec {
   topologySpreadConstraints?: { labelSelector?: Selector }[]
   initContainers?: Container[]
   containers: Container[]
-  volumes?: { name: string }[]
+  volumes?: { name: string; secret?: { secretName: string } }[]
 }
 
 export interface Container {

@@ -17,6 +17,7 @@ export async function giveAccess(
     'metrics-consumer': config.KAFKA_CONSUMER_PASSWORD,
     topics: config.KAFKA_TOPICS_PASSWORD,
     operator: config.KAFKA_OPERATOR_PASSWORD,
+    scaler: config.KAFKA_SCALER_PASSWORD,
   }
   const plans = Object.entries(rights).map(([user, wanted]) => {
     const password = passwords[user as keyof typeof rights]

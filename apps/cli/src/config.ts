@@ -55,6 +55,7 @@ export const AccessConfig = Type.Object({
   KAFKA_CONSUMER_PASSWORD: kafkaPassword('metrics-consumer'),
   KAFKA_TOPICS_PASSWORD: kafkaPassword('topics'),
   KAFKA_OPERATOR_PASSWORD: kafkaPassword('operator'),
+  KAFKA_SCALER_PASSWORD: kafkaPassword('scaler'),
 })
 
 export const CliConfig = Type.Object({

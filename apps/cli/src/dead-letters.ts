@@ -13,7 +13,7 @@ import {
 import { applyToProductMetrics } from '@likewise/metrics'
 import { Failure, readConfig } from '@likewise/service'
 import { isNumber, isUuid, me, numberOf, time, uuid } from './arguments.ts'
-import { type Say, connect, wholeNumber } from './catalog.ts'
+import { type Say, connect, metricsOf, wholeNumber } from './catalog.ts'
 import { DeadLettersConfig } from './config.ts'
 import {
   letterAsJson,
@@ -183,7 +183,7 @@ async function withMetrics<T>(
 ): Promise<T> {
   const config = readConfig(DeadLettersConfig)
   const horizon = { dedupHorizonMs: config.CONSUMER_DEDUP_HORIZON_DAYS * dayMs, futureMaxMs: dayMs }
-  const db = connect(config.METRICS_DATABASE_URL, statementTimeoutMs)
+  const db = connect(metricsOf(config), statementTimeoutMs)
   try {
     return await work(db, { consumer: consumer ?? config.CONSUMER_GROUP, horizon })
   } finally {

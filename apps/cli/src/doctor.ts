@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { topics } from '@likewise/events'
 import { Failure, maskPasswords, readConfig } from '@likewise/service'
-import { connect } from './catalog.ts'
+import { catalogOf, connect, metricsOf } from './catalog.ts'
 import { DoctorConfig } from './config.ts'
 import { plainJson } from './dead-letters-view.ts'
 import { checkBroker } from './doctor-broker.ts'
@@ -72,10 +72,10 @@ async function doctor(options: Options, tools: Tools): Promise<void> {
   const topic = tools.topic ?? topics.catalogEvents
   const kafka = tools.kafkaOptions(config)
   const sides = [
-    { side: 'catalog', variable: 'CATALOG_DATABASE_URL', url: config.CATALOG_DATABASE_URL },
-    { side: 'metrics', variable: 'METRICS_DATABASE_URL', url: config.METRICS_DATABASE_URL },
+    { side: 'catalog', ...catalogOf(config) },
+    { side: 'metrics', ...metricsOf(config) },
   ] as const
-  const [catalog, metrics] = [connect(config.CATALOG_DATABASE_URL), connect(config.METRICS_DATABASE_URL)]
+  const [catalog, metrics] = [connect(sides[0]), connect(sides[1])]
   try {
     const checks = [
       ...(await checkServer(catalog, sides[0])),

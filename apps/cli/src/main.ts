@@ -14,7 +14,7 @@ import {
 } from '@likewise/service'
 import type { Static } from 'typebox'
 import { giveAccess } from './access.ts'
-import { connect, wholeNumber } from './catalog.ts'
+import { catalogOf, connect, metricsOf, wholeNumber } from './catalog.ts'
 import { AccessConfig, CliConfig, TopicsConfig } from './config.ts'
 import { addDeadLetterCommands } from './dead-letters.ts'
 import { addDoctorCommand } from './doctor.ts'
@@ -102,8 +102,8 @@ try {
 async function status(options: { json?: boolean }): Promise<void> {
   const config = readConfig(CliConfig)
   const databases = {
-    catalog: connect(config.CATALOG_DATABASE_URL),
-    metrics: connect(config.METRICS_DATABASE_URL),
+    catalog: connect(catalogOf(config)),
+    metrics: connect(metricsOf(config)),
   }
   try {
     const found = await readStatus(databases, kafkaOptions(config), config.CONSUMER_GROUP)

@@ -1,5 +1,6 @@
 import {
   type Login,
+  assertNoneRefused,
   ensureLogins,
   migrate,
   ownerTargets,
@@ -16,16 +17,18 @@ type Config = Static<typeof MigrateConfig>
 
 /**
  * Brings the databases of both sides to where this version needs them, and makes the users that the settings of the
- * services name; run again, it changes nothing.
+ * services name; run again, it changes nothing. What keeps one user from being made is said at the end, when the others are.
  */
 export async function migrateDatabases(say: Say): Promise<void> {
   const config = readConfig(MigrateConfig)
   for (const { variable, url } of migrationTargets(config)) await migrateOne(url, { variable, say })
+  const failures: Failure[] = []
   for (const [side, { url }] of Object.entries(ownerTargets(config))) {
-    for (const user of await ensureLogins(url, loginsOf(config, side))) {
-      say(`the user ${user} may log in to ${placeOf(url)}`)
-    }
+    const { changed, refused } = await ensureLogins(url, loginsOf(config, side))
+    for (const user of changed) say(`the user ${user} may log in to ${placeOf(url)}`)
+    failures.push(...refused)
   }
+  assertNoneRefused(failures)
 }
 
 async function migrateOne(url: string, { variable, say }: { variable: string; say: Say }): Promise<void> {

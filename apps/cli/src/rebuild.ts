@@ -19,7 +19,7 @@ import { type Differences, buildShadow } from '@likewise/metrics'
 import { Failure, pause, readConfig, version } from '@likewise/service'
 import type { Static } from 'typebox'
 import { me, numberOf } from './arguments.ts'
-import { type Say, connect } from './catalog.ts'
+import { type Say, connect, metricsOf } from './catalog.ts'
 import { RebuildConfig, type TopicsConfig } from './config.ts'
 import { plainJson } from './dead-letters-view.ts'
 import { type Output, showProgress } from './progress.ts'
@@ -93,7 +93,7 @@ async function rebuild(
     minutesKeptHours: config.CONSUMER_MINUTES_KEPT_HOURS,
     hoursKeptDays: config.CONSUMER_HOURS_KEPT_DAYS,
   })
-  const db = connect(config.METRICS_DATABASE_URL, statementTimeoutMs, poolSize)
+  const db = connect(metricsOf(config), statementTimeoutMs, poolSize)
   const said = options.json ? { say: () => undefined } : output
   const progress = showProgress(said)
   const { signal, release } = interruption(() => {

@@ -7,7 +7,7 @@ import { type KafkaOptions, readLog, readOffsetsAt, readTopicEnds } from '@likew
 import { applyToProductMetrics } from '@likewise/metrics'
 import { Failure, pause, readConfig } from '@likewise/service'
 import { time } from './arguments.ts'
-import { connect } from './catalog.ts'
+import { connect, metricsOf } from './catalog.ts'
 import { RebuildConfig } from './config.ts'
 import { plainJson } from './dead-letters-view.ts'
 import { counted, showProgress } from './progress.ts'
@@ -53,7 +53,7 @@ async function replay(options: Options, tools: Tools): Promise<void> {
   if (options.from === undefined && options.to === undefined && options.key === undefined)
     throw new Failure('CONFIG_INVALID', 'Say which records: --from, --to or --key.')
   const config = readConfig(RebuildConfig)
-  const db = connect(config.METRICS_DATABASE_URL, 60_000)
+  const db = connect(metricsOf(config), 60_000)
   const consumer = options.consumer ?? config.CONSUMER_GROUP
   const about = { db, kafka: tools.kafkaOptions(config), consumer, horizonDays: config.CONSUMER_DEDUP_HORIZON_DAYS } // prettier-ignore
   try {

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import { Command } from 'commander'
 import fc from 'fast-check'
 import { addSizeCommand } from './size.ts'
+import { shippedFigures } from './shipped-figures.ts'
 import { type Demand, type Figures, type Sizing, pools, sizeOf } from './sizing.ts'
 
 const figures: Figures = {
@@ -171,6 +172,20 @@ describe('likewise size', () => {
     expect(text).toContain('Taken for granted')
     expect(text).toContain('Measured on AMD EPYC, 2 cores')
     expect(text).not.toContain('Not in that file')
+  })
+
+  it('comes with the figures of the README', () => {
+    const readme = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8')
+    const figures = readme.slice(readme.indexOf('## Figures'))
+    const shipped = shippedFigures.parts.filter(({ name }) => !name.startsWith('storage.'))
+    expect(shipped).toHaveLength(7)
+    for (const { name, value } of shipped) {
+      const text = value.toLocaleString('en-US')
+      expect([name, figures]).toEqual([
+        name,
+        expect.stringContaining(name.endsWith('.rss') ? `${text} MB` : `${text}/s`),
+      ])
+    }
   })
 
   it('reckons with the figures of a benchmark, and says which ones it has not', () => {

@@ -5,7 +5,7 @@ import { type SnapshotOf, deleteSnapshots, listSnapshots, takeSnapshot } from '@
 import { readModelSizes, saveModel } from '@likewise/metrics'
 import { Failure, readConfig } from '@likewise/service'
 import { me, numberOf } from './arguments.ts'
-import { type Say, connect, wholeNumber } from './catalog.ts'
+import { type Say, connect, metricsOf, wholeNumber } from './catalog.ts'
 import { SnapshotConfig } from './config.ts'
 import { plainJson } from './dead-letters-view.ts'
 import { counted } from './progress.ts'
@@ -113,7 +113,7 @@ async function withSnapshots(
   work: (db: Database, of: SnapshotOf) => Promise<void>,
 ): Promise<void> {
   const config = readConfig(SnapshotConfig)
-  const db = connect(config.METRICS_DATABASE_URL, takeTimeoutMs)
+  const db = connect(metricsOf(config), takeTimeoutMs)
   try {
     await work(db, { consumer: consumer ?? config.CONSUMER_GROUP, topic })
   } finally {

@@ -12,7 +12,7 @@ import {
 } from '@likewise/outbox'
 import { Failure, readConfig } from '@likewise/service'
 import { uuid } from './arguments.ts'
-import { connect, wholeNumber } from './catalog.ts'
+import { catalogOf, connect, metricsOf, wholeNumber } from './catalog.ts'
 import { CliConfig } from './config.ts'
 import { plainJson } from './dead-letters-view.ts'
 import type { Tools } from './rebuild.ts'
@@ -83,8 +83,8 @@ async function trace(event: string | undefined, options: Options, tools: Tools):
   const selection = selectionOf(event, options)
   const config = readConfig(CliConfig)
   const context: Context = {
-    catalog: connect(config.CATALOG_DATABASE_URL, 60_000),
-    metrics: connect(config.METRICS_DATABASE_URL, 60_000),
+    catalog: connect(catalogOf(config), 60_000),
+    metrics: connect(metricsOf(config), 60_000),
     kafka: tools.kafkaOptions(config),
     consumer: options.consumer ?? config.CONSUMER_GROUP,
     topic: tools.topic ?? topics.catalogEvents,

@@ -2,7 +2,7 @@ import { type Command, Option } from 'commander'
 import { topics } from '@likewise/events'
 import { Failure, maskPasswords, readConfig } from '@likewise/service'
 import { me } from './arguments.ts'
-import { connect, wholeNumber } from './catalog.ts'
+import { catalogOf, connect, metricsOf, wholeNumber } from './catalog.ts'
 import { CliConfig } from './config.ts'
 import { plainJson } from './dead-letters-view.ts'
 import { type Output, showProgress } from './progress.ts'
@@ -96,8 +96,8 @@ function cannotTell({ json }: VerifyOptions, { say }: Output, why: string): void
 async function run(options: VerifyOptions, tools: Tools): Promise<Verified | Waiting> {
   const config = readConfig(CliConfig)
   const sides: Sides = {
-    catalog: connect(config.CATALOG_DATABASE_URL, statementTimeoutMs, poolSize),
-    metrics: connect(config.METRICS_DATABASE_URL, statementTimeoutMs, poolSize),
+    catalog: connect(catalogOf(config), statementTimeoutMs, poolSize),
+    metrics: connect(metricsOf(config), statementTimeoutMs, poolSize),
     kafka: tools.kafkaOptions(config),
     consumer: options.consumer ?? config.CONSUMER_GROUP,
     topic: tools.topic ?? topics.catalogEvents,

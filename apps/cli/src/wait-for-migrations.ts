@@ -1,6 +1,6 @@
 import { type Database, readMigrationState } from '@likewise/database'
 import { Failure, pause, readConfig } from '@likewise/service'
-import { type Say, connect } from './catalog.ts'
+import { type Say, type Side, connect } from './catalog.ts'
 import { WaitConfig } from './config.ts'
 
 const askEveryMs = 1_000
@@ -11,21 +11,23 @@ const askEveryMs = 1_000
  */
 export async function waitForMigrations(say: Say): Promise<void> {
   const config = readConfig(WaitConfig)
-  const urls = new Set(
-    [config.CATALOG_DATABASE_URL, config.METRICS_DATABASE_URL].filter((url) => url !== undefined),
-  )
-  if (urls.size === 0)
+  const named = (['CATALOG_DATABASE_URL', 'METRICS_DATABASE_URL'] as const).flatMap((variable) => {
+    const url = config[variable]
+    return url === undefined ? [] : [{ variable, url }]
+  })
+  const sides = named.filter(({ url }, i) => named.findIndex((side) => side.url === url) === i)
+  if (sides.length === 0)
     throw new Failure(
       'CONFIG_INVALID',
       'Set CATALOG_DATABASE_URL or METRICS_DATABASE_URL, or both: nothing says what to wait for.',
     )
-  await Promise.all([...urls].map((url) => waitForOne(url, say)))
+  await Promise.all(sides.map((side) => waitForOne(side, say)))
 }
 
-async function waitForOne(url: string, say: Say): Promise<void> {
-  const { host, pathname } = new URL(url)
+async function waitForOne(side: Side, say: Say): Promise<void> {
+  const { host, pathname } = new URL(side.url)
   const place = `${host}${pathname}`
-  const db = connect(url, 5_000, 1)
+  const db = connect(side, 5_000, 1)
   let last = ''
   try {
     for (;;) {

@@ -13,6 +13,7 @@ import {
   removeTopics,
   subscribe,
 } from '@likewise/kafka'
+import { buildLogger } from '@likewise/service'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals'
 import { eventually } from '../system.ts'
 import {
@@ -154,6 +155,16 @@ describe('each user', () => {
   }, 90_000)
 })
 
+it('scaler sees how far the topic reaches and how far its consumer is, as KEDA asks', async () => {
+  const options = way({ user: 'scaler' })
+  const ends = await readTopicEnds(options, topics.catalogEvents)
+  expect(ends.reduce((sum, { end }) => sum + end, 0n)).toBe(2n)
+  const committed = (await readGroupPositions(options, topics.catalogEvents, group)).flatMap(
+    (one) => one.committed ?? [],
+  )
+  expect(committed.reduce((sum, offset) => sum + offset, 0n)).toBe(2n)
+}, 60_000)
+
 /** What a user might try; each is refused to everybody who has no use for it. */
 const attempts: Record<string, (options: KafkaOptions) => Promise<unknown>> = {
   'publish events': (options) => publish(options),
@@ -181,7 +192,7 @@ const may: Record<string, readonly User[]> = {
   'publish events with the other client': ['outbox-relay'],
   'publish dead letters': ['metrics-consumer'],
   'ask how long records stay': ['metrics-consumer'],
-  'ask how far the consumer is': ['metrics-consumer', 'operator'],
+  'ask how far the consumer is': ['metrics-consumer', 'operator', 'scaler'],
 }
 
 describe('nobody else may', () => {
@@ -234,6 +245,23 @@ describe('nobody else may', () => {
       expect(subscriber.joined()).toBe(false)
     }
   }, 30_000)
+
+  it('nor become a member of the group, as one who may see how far it is', async () => {
+    const said: string[] = []
+    const log = buildLogger({ service: 'e2e', level: 'warn' }, { write: (line) => void said.push(line) })
+    const subscriber = subscribe({
+      ...{ ...way({ user: 'scaler' }), log },
+      groupId: group,
+      topic: topics.catalogEvents,
+      partitionsAtOnceMax: 1,
+      onBatch: () => Promise.reject(new Error('read')),
+      fail: () => undefined,
+    })
+    stops.push(() => subscriber.stop())
+    await eventually(async () => said.some((line) => line.includes('consumer starts again')))
+    expect(said.join('')).toMatch(/[Nn]ot authorized to access group/)
+    expect(subscriber.joined()).toBe(false)
+  }, 60_000)
 })
 
 describe.each(['kafkajs', 'platformatic'] as const)('%s takes for an outage, in a sentence,', (client) => {

@@ -1,6 +1,6 @@
 export { connectDatabase, type Database, type DatabaseOptions, type Tx, type TxOptions } from './database.ts'
 export { databaseFailure } from './failure.ts'
-export { type Login, ensureLogins, serviceLogins, urlOf } from './logins.ts'
+export { type Login, assertNoneRefused, ensureLogins, serviceLogins, urlOf } from './logins.ts'
 export { migrate, type MigrateOptions } from './migrate.ts'
 export { type MigrationTarget, migrationTargets, ownerTargets } from './migration-targets.ts'
 export { lsnText, parseLsn } from './lsn.ts'
@@ -16,4 +16,4 @@ export { schemaDifference, type SchemaDifferenceOptions } from './schema-differe
 export { arrayOf, empty, join, raw, sql, type Sql } from './sql.ts'
 export { streamRows } from './stream-rows.ts'
 export { type MigrationState, readMigrationState, readPlainSettings } from './server-state.ts'
-export { requireSchema, unusableDatabase } from './require-schema.ts'
+export { requireSchema, unusableDatabase, withSettingsRequired } from './require-schema.ts'

@@ -34,31 +34,55 @@ export const serviceLogins = [
   service: string
 }[]
 
+/** What became of the users: those that were made or changed, and why others were not. */
+interface Ensured {
+  readonly changed: readonly string[]
+  readonly refused: readonly Failure[]
+}
+
 /**
  * Lets each user log in with its URL's password and do what its role may: made where it is missing, given that password
  * where it has another. Nothing is changed, and no right is needed, where it can do so already. The host of `ownerUrl` is
- * asked, not that of the user's URL, which may lead through a pooler. A user that exists and is of another kind is left
- * alone: a slip in a URL must not take the superuser's password away.
- *
- * @returns the users that were made or changed.
+ * asked, not that of the user's URL, which may lead through a pooler. A user that exists and is of another kind, or of
+ * another database, is left alone: a slip in a URL must take nobody's password away. One that is refused keeps none of the
+ * others from being made; an outage does.
  */
-export async function ensureLogins(ownerUrl: string, logins: readonly Login[]): Promise<string[]> {
+export async function ensureLogins(ownerUrl: string, logins: readonly Login[]): Promise<Ensured> {
   const changed: string[] = []
+  const refused: Failure[] = []
   for (const login of logins) {
-    // One that logs in by a certificate or the like has none to be given.
-    if (new URL(login.url).password === '') continue
-    const { user, password } = readUser(login)
-    if (user === decodeURIComponent(new URL(ownerUrl).username)) continue
-    if (await isUsable(ownerUrl, login)) continue
     try {
-      await withClient(ownerUrl, (client) => makeUser(client, login))
+      if (await ensureLogin(ownerUrl, login)) changed.push(readUser(login).user)
     } catch (error) {
-      if (await isUsable(ownerUrl, login)) continue // another migration was faster
-      throw mayNot(error, login, { user, password })
+      if (!(error instanceof Failure) || error.retryable) throw error
+      refused.push(error)
     }
-    changed.push(user)
   }
-  return changed
+  return { changed, refused }
+}
+
+/** Throws all that was refused as one, a line for each. */
+export function assertNoneRefused(refused: readonly Failure[]): void {
+  const [first, ...more] = refused
+  if (first === undefined) return
+  if (more.length === 0) throw first
+  throw new Failure(first.code, refused.map(({ message }) => message).join('\n'), { cause: first })
+}
+
+/** @returns whether anything was changed. */
+async function ensureLogin(ownerUrl: string, login: Login): Promise<boolean> {
+  // One that logs in by a certificate or the like has none to be given.
+  if (new URL(login.url).password === '') return false
+  const { user } = readUser(login)
+  if (user === decodeURIComponent(new URL(ownerUrl).username)) return false
+  if (await isUsable(ownerUrl, login)) return false
+  try {
+    await withClient(ownerUrl, (client) => makeUser(client, login))
+  } catch (error) {
+    if (await isUsable(ownerUrl, login)) return false // another migration was faster
+    throw mayNot(error, login, user)
+  }
+  return true
 }
 
 /** The same server and database, as another user. */
@@ -92,37 +116,71 @@ async function isUsable(ownerUrl: string, login: Login): Promise<boolean> {
       return rows[0]?.is === true
     })
   } catch (error) {
+    const code = String((error as { code?: unknown }).code)
     // wrong password or no such user; not allowed in at all
-    if (String((error as { code?: unknown }).code).startsWith('28')) return false
+    if (code.startsWith('28')) return false
+    if (code === '42501') throw mayNotConnect(error, ownerUrl, login)
     throw databaseFailure(error)
   }
 }
 
+/** What a user that was made here says of itself: roles are the cluster's, and another database may want the same name. */
+const noteOf = (database: string): string => `Likewise: a user of the database ${database}`
+
+interface Found {
+  /** It is of the role that is wanted and of no other kind; null where there is no such user. */
+  fits: boolean | null
+  /** What is said about it, by us or by somebody else. */
+  note: string | null
+  /** The other database that it belongs to, where there is such a one. */
+  other: string | null
+  here: string
+}
+
 async function makeUser(client: Client, login: Login): Promise<void> {
   const { user, password } = readUser(login)
-  const { rows } = await client.query<{ is: boolean }>(
-    `select not r.rolsuper and not r.rolcreaterole
-            and exists (select from pg_auth_members where member = r.oid and roleid = $2::regrole) as is
-     from pg_roles as r where rolname = $1`,
-    [user, login.role],
-  )
-  if (rows[0]?.is === false) {
+  const { fits, note, other, here } = await findUser(client, login, user)
+  const name = escapeIdentifier(user)
+  if (fits === false) {
     throw new Failure(
       'CONFIG_INVALID',
       `The user ${user} of ${login.variable} exists and is not of ${login.role}. Choose another name, or make it one: ` +
-        `grant ${login.role} to ${escapeIdentifier(user)}`,
+        `grant ${login.role} to ${name}`,
     )
   }
-  const [name, verifier] = [escapeIdentifier(user), escapeLiteral(scramVerifier(password))]
-  if (rows[0]) await client.query(`alter role ${name} login password ${verifier}`)
-  else await client.query(`create role ${name} login password ${verifier} in role ${login.role}`)
+  if (other !== null) {
+    throw new Failure(
+      'CONFIG_INVALID',
+      `The user ${user} of ${login.variable} belongs to the database ${other} of this server, whose service a new password ` +
+        `would lock out. Choose another name, give both the same password, or say that it is ${here}'s: ` +
+        `comment on role ${name} is ${escapeLiteral(noteOf(here))}`,
+    )
+  }
+  const verifier = escapeLiteral(scramVerifier(password))
+  const change =
+    fits === null
+      ? `create role ${name} login password ${verifier} in role ${login.role}`
+      : `alter role ${name} login password ${verifier}`
+  const isOurs = note === null || note.startsWith(noteOf(''))
+  // One message, so one transaction: no user without its note. One of somebody else's stays.
+  await client.query(isOurs ? `${change}; comment on role ${name} is ${escapeLiteral(noteOf(here))}` : change)
 }
 
-function mayNot(
-  error: unknown,
-  { role, variable }: Login,
-  { user }: { user: string; password: string },
-): Error {
+async function findUser(client: Client, { role }: Login, user: string): Promise<Found> {
+  const answer = await client.query<Found>(
+    `select current_database()::text as here, note,
+            case when r.oid is not null then not r.rolsuper and not r.rolcreaterole
+              and exists (select from pg_auth_members where member = r.oid and roleid = $2::regrole) end as fits,
+            (select datname::text from pg_database where $3 || datname = note and datname <> current_database()) as other
+     from (values (1)) as one left join pg_roles as r on r.rolname = $1,
+          shobj_description(r.oid, 'pg_authid') as note`,
+    [user, role, noteOf('')],
+  )
+  const [found] = answer.rows as [Found]
+  return found
+}
+
+function mayNot(error: unknown, { role, variable }: Login, user: string): Error {
   if ((error as { code?: unknown }).code !== '42501') return databaseFailure(error)
   const name = escapeIdentifier(user)
   return new Failure(
@@ -130,6 +188,17 @@ function mayNot(
     `The user ${user} of ${variable} cannot log in and use ${role}, and whoever migrates may not make users. Let one who ` +
       `may run: create role ${name} login password '…' in role ${role} (where it exists: alter role ${name} password '…')`,
     { cause: error, details: { sqlstate: '42501' } },
+  )
+}
+
+function mayNotConnect(cause: unknown, ownerUrl: string, login: Login): Failure {
+  const { user } = readUser(login)
+  const database = escapeIdentifier(decodeURIComponent(new URL(ownerUrl).pathname.slice(1)))
+  return new Failure(
+    'DATABASE_REFUSED',
+    `The user ${user} of ${login.variable} may not connect to the database. Let its owner run: ` +
+      `grant connect on database ${database} to ${escapeIdentifier(user)}`,
+    { cause, details: { sqlstate: '42501' } },
   )
 }
 

@@ -3,7 +3,7 @@ import { pause } from '@likewise/service'
 import type { Database } from './database.ts'
 import { migrate } from './migrate.ts'
 import { connectReplication } from './replication.ts'
-import { requireSchema } from './require-schema.ts'
+import { requireSchema, withSettingsRequired } from './require-schema.ts'
 import { sql } from './sql.ts'
 import { type EmptyDatabase, emptyDatabase } from './testing/empty-database.ts'
 import { type PgBouncer, pgBouncerMissing, startPgBouncer } from './pgbouncer.ts'
@@ -18,7 +18,18 @@ let pooler: PgBouncer
 let careless: PgBouncer
 let db: Database
 
+/** What a URL that does not say so is answered. */
+const toldOf =
+  /^CATALOG_DATABASE_URL seems to lead through a pooler: .+\. Say so in the URL: …\?pgbouncer=true/
+
 const withoutWord = (url: string): string => url.replace('pgbouncer=true', '')
+
+/** In every session of the careless pooler, as a client leaves them that knows of no pooler. */
+async function leaveNamedStatements(): Promise<void> {
+  const client = fresh.connect({ url: withoutWord(careless.url) })
+  const ids = Array.from({ length: 4 * poolSize }, (_, i) => i)
+  await Promise.allSettled(ids.map((id) => client.query(sql`select ${id}::int as id, pg_sleep(0.05)::text`)))
+}
 
 describeIfThere('through PgBouncer in transaction mode', () => {
   beforeAll(async () => {
@@ -114,16 +125,41 @@ describeIfThere('through PgBouncer in transaction mode', () => {
       requireSchema(fresh.connect({ url }), { schema: 'catalog', variable: 'CATALOG_DATABASE_URL' })
     await start(pooler.url)
     await start(careless.url)
+    await leaveNamedStatements()
     for (const { url } of [pooler, careless]) {
       const refused = expect(start(withoutWord(url))).rejects
       await refused.toMatchObject({
         code: 'CONFIG_INVALID',
-        message: expect.stringMatching(/CATALOG_DATABASE_URL .* pooler: .* \?pgbouncer=true|pgbouncer=true/),
+        message: expect.stringMatching(toldOf),
       })
     }
     await expect(async () =>
       fresh.connect({ url: `${pooler.url}&options=-c%20work_mem=7MB` }),
     ).rejects.toThrow('alter role')
+  })
+
+  it('a command whose URL does not say so is told with its first statement, of whatever kind', async () => {
+    const open = (url: string) => withSettingsRequired(fresh.connect({ url }), 'CATALOG_DATABASE_URL')
+    const first: ((database: Database) => Promise<unknown>)[] = [
+      (database) => database.query(sql`select 1 as one`),
+      (database) => database.execute(sql`insert into thing values (2000)`),
+      (database) => database.tx((tx) => tx.execute(sql`insert into thing values (2000)`)),
+    ]
+    for (const { url } of [pooler, careless]) {
+      for (const statement of first) {
+        await expect(statement(open(withoutWord(url)))).rejects.toMatchObject({
+          code: 'CONFIG_INVALID',
+          message: expect.stringMatching(toldOf),
+        })
+      }
+    }
+    const told = open(pooler.url)
+    expect(await told.query(sql`select id from thing where id = 2000`)).toEqual([])
+    expect(await told.tx((tx) => tx.query(sql`select 1 as one`))).toEqual([{ one: 1 }])
+    const direct = open(fresh.url)
+    expect(await direct.query(sql`select 1 as one`)).toEqual([{ one: 1 }])
+    const away = open('postgres://nobody@127.0.0.1:1/nowhere')
+    await expect(away.query(sql`select 1`)).rejects.toMatchObject({ code: 'DATABASE_UNAVAILABLE' })
   })
 
   it('what needs a session of its own is refused, with the variable that names PostgreSQL itself', async () => {

@@ -47,5 +47,10 @@ export function serviceRights({ events, deadLetters, group }: Names) {
       { on: 'group', name: group, may: ['describe'] },
       { on: 'group', name: `${group}-`, isPrefix: true, may: ['read', 'delete'] },
     ],
+    // whatever decides by the lag how many consumers there are (KEDA): sees how far things are, and reads nothing
+    scaler: [
+      { on: 'topic', name: events, may: ['describe'] },
+      { on: 'group', name: group, may: ['describe'] },
+    ],
   } as const satisfies Record<string, readonly Right[]>
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import {
   type MigrationTarget,
+  assertNoneRefused,
   ensureLogins,
   migrate,
   migrationTargets,
@@ -39,11 +40,13 @@ export async function prepareDatabases(
       servers.kind === 'env' ? env[variable] : ownUrl(side === 'catalog' ? catalog : metrics, service)
     return url ? [{ service, side, login: { role, variable, url } }] : []
   })
+  const failures: Failure[] = []
   for (const [side, { url }] of Object.entries(ownerTargets(shared))) {
     const wanted = logins.filter((one) => one.side === side).map(({ login }) => login)
-    await ensureLogins(url, wanted)
+    failures.push(...(await ensureLogins(url, wanted)).refused)
     signal?.throwIfAborted()
   }
+  assertNoneRefused(failures)
   // Empty rather than absent: a .env has no say in what the stack has decided.
   const none = Object.fromEntries(
     [...Object.keys(shared), ...serviceLogins.map((one) => one.variable)].map((name) => [name, '']),
