@@ -39,4 +39,10 @@ export {
   takeRebuild,
 } from './rebuild/rebuild.ts'
 export { type Step, type Stepped, stepRebuild } from './rebuild/step.ts'
-export { type Finish, type FinishedModel, compareRebuild, switchRebuild } from './rebuild/finish.ts'
+export {
+  type Finish,
+  type FinishedModel,
+  compareRebuild,
+  switchRebuild,
+  wasSwitched,
+} from './rebuild/finish.ts'
