@@ -86,7 +86,8 @@ export interface World {
   /** Counts so many records of each partition more, never beyond the marks. */
   step(rebuild: Rebuild, count?: number): Promise<void>
   compare(rebuild: Rebuild): Promise<Differences | 'not yet'>
-  switch(rebuild: Rebuild): Promise<Differences | 'not yet'>
+  /** `meanwhile`: after the two were compared, before the live one stands still. */
+  switch(rebuild: Rebuild, meanwhile?: () => Promise<unknown>): Promise<Differences | 'not yet'>
   count(product: number): Promise<number>
 }
 
@@ -152,9 +153,10 @@ export function worldOf(test: TestDatabase): World {
     step,
     compare: (rebuild) =>
       compareRebuild(db, rebuild, { model, catchUp: () => step(rebuild).then(() => true) }),
-    switch: (rebuild) =>
+    switch: (rebuild, meanwhile) =>
       switchRebuild(db, rebuild, {
-        ...{ model, actor: 'test', catchUp: () => step(rebuild, Infinity, true).then(() => true) },
+        ...{ model, actor: 'test', follow: () => meanwhile?.() ?? Promise.resolve() },
+        catchUp: () => step(rebuild, Infinity, true).then(() => true),
       }),
     async count(product) {
       const [row] = await db.query<{ n: number }>(sql`

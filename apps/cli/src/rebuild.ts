@@ -133,9 +133,11 @@ async function build(context: Context, sayJson: Say): Promise<void> {
     taken === 'stopped'
       ? taken
       : await runRebuild({ ...waiting, db, kafka, rebuild: taken.rebuild, model }, options.switch ? options.by : null) // prettier-ignore
-  if (finished === 'stopped') {
+  if (finished === 'stopped' || finished === 'in doubt') {
     say(
-      'Stopped; the live model is as it was. likewise rebuild goes on, likewise rebuild --drop gives it up.',
+      finished === 'stopped'
+        ? 'Stopped; the live model is as it was. likewise rebuild goes on, likewise rebuild --drop gives it up.'
+        : 'Stopped before PostgreSQL could say whether the switch was made: likewise status tells of a rebuild where it was not.',
     )
     process.exitCode = 130
     return

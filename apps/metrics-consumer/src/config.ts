@@ -1,3 +1,4 @@
+import { keptDays } from '@likewise/inbox'
 import { minutesKeptHoursMin } from '@likewise/metrics'
 import { KafkaConfig, durationMs, port, postgresUrl } from '@likewise/service'
 import { Type } from 'typebox'
@@ -41,8 +42,15 @@ export const ConsumerConfig = Type.Object({
   }),
   CONSUMER_PURGE_EVERY_MS: durationMs(
     3_600_000,
-    'How often ids of handled events that are 31 days old are removed; a day of them goes at a time.',
+    'How often ids of handled events that are 31 days old are removed, a day of them at a time, and resolved dead letters.',
   ),
+  CONSUMER_LETTERS_KEPT_DAYS: Type.Integer({
+    default: 90,
+    minimum: keptDays,
+    maximum: 36_500,
+    description:
+      'Dead letters stay for so many days after they were redriven or discarded, and for as long as the topic holds their records.',
+  }),
   CONSUMER_MINUTES_KEPT_HOURS: Type.Integer({
     default: 48,
     minimum: minutesKeptHoursMin,

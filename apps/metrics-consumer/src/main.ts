@@ -7,6 +7,7 @@ import { buildHttp, checked, listen, readKafka, runService, sourceOf, version } 
 import { ConsumerConfig } from './config.ts'
 import { startConsuming } from './consumer.ts'
 import { startCopying } from './dead-letter-copy.ts'
+import { keepDeadLetters } from './dead-letter-retention.ts'
 import { watchDeadLetters } from './dead-letter-telemetry.ts'
 import { keepCountedThrough } from './counted-through.ts'
 import { checkRetention } from './retention.ts'
@@ -34,7 +35,10 @@ await runService({
       log,
     }
     const subscriber = startConsuming({ config, db, kafka, log, telemetry, fail })
-    defer('ring', keepHandled({ db, everyMs: config.CONSUMER_PURGE_EVERY_MS, log, telemetry }))
+    const purging = { db, everyMs: config.CONSUMER_PURGE_EVERY_MS, log, telemetry }
+    defer('ring', keepHandled(purging))
+    const keptDays = config.CONSUMER_LETTERS_KEPT_DAYS
+    defer('resolved dead letters', keepDeadLetters({ ...purging, consumer, topic, keptDays, kafka }))
     const horizonDays = config.CONSUMER_DEDUP_HORIZON_DAYS
     defer('retention', checkRetention({ kafka, topic, horizonDays, log }))
     defer('subscriber', () => subscriber.stop())

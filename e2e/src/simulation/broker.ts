@@ -25,6 +25,7 @@ export function buildBroker(world: World) {
   const server: Server = { downUntilMs: 0 }
   const partitions = Array.from({ length: shardCount }, (): InboxRecord[] => [])
   const committed = partitions.map(() => 0)
+  let shown = { untilMs: 0, ends: partitions.map(() => 0) }
   const seenMs = new Map<string, number>()
   let [generation, members] = [0, [] as string[]]
 
@@ -49,11 +50,20 @@ export function buildBroker(world: World) {
     return { generation, partitions: own }
   }
 
+  const endOf = (partition: number): number => {
+    const { length } = partitions[partition] ?? []
+    return world.now() < shown.untilMs ? Math.min(length, shown.ends[partition] ?? 0) : length
+  }
+
   return {
     server,
     partitions,
     committed,
     append,
+    /** Other leaders, that have all records and do not know yet that the last ones are safe: they show an earlier end. */
+    lag(records: number, untilMs: number): void {
+      shown = { untilMs, ends: partitions.map(({ length }) => Math.max(0, length - records)) }
+    },
     /** A page of one partition is taken as a whole or not at all. */
     produce(partition: number, rows: readonly Row[], refuses: (row: Row) => boolean): void {
       if (rows.some(refuses)) throw new Failure('EVENT_REFUSED', 'Kafka refuses the record.')
@@ -67,8 +77,9 @@ export function buildBroker(world: World) {
         batches: assignment.partitions.flatMap((partition) => {
           const log = partitions[partition] ?? []
           const from = positions.get(partition) ?? committed[partition] ?? 0
-          const records = log.slice(from, from + recordsMax)
-          return records.length === 0 ? [] : [{ partition, records, logEnd: log.length }]
+          const logEnd = endOf(partition)
+          const records = log.slice(from, Math.min(logEnd, from + recordsMax))
+          return records.length === 0 ? [] : [{ partition, records, logEnd }]
         }),
       }
     },

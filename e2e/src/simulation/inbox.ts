@@ -9,6 +9,7 @@ import {
   decide,
   judge,
   movableOf,
+  namesOf,
   parkFailed,
   suspectsOf,
 } from '@likewise/inbox/decisions'
@@ -19,7 +20,7 @@ import type { Server, World } from './world.ts'
 
 export interface Mark {
   nextOffset: bigint
-  lastEventId: string | null
+  lastRecord: string | null
   started: Start | null
 }
 
@@ -82,7 +83,7 @@ interface Batch {
 }
 
 function markOf({ marks }: Tables, partition: number): Mark {
-  const mark = marks.get(partition) ?? { nextOffset: 0n, lastEventId: null, started: null }
+  const mark = marks.get(partition) ?? { nextOffset: 0n, lastRecord: null, started: null }
   marks.set(partition, mark)
   return mark
 }
@@ -116,7 +117,7 @@ function move(mark: Mark, judged: readonly Judgement[], records: readonly InboxR
   const [last, lastJudged] = [records.at(-1), judged.at(-1)]
   if (last === undefined || last.offset < mark.nextOffset) return
   mark.nextOffset = last.offset + 1n
-  mark.lastEventId = lastJudged?.kind === 'event' ? lastJudged.event.id : null
+  mark.lastRecord = lastJudged?.kind === 'event' ? lastJudged.event.id : namesOf(last)[0]
   mark.started = null
 }
 

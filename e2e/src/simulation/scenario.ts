@@ -41,6 +41,12 @@ export const scenarios: fc.Arbitrary<Scenario> = fc.record({
       ),
     },
   ),
+  lags: rarely(
+    fc.array(
+      fc.record({ atMs, ms: fc.integer({ min: 1, max: 1_000 }), records: fc.integer({ min: 1, max: 12 }) }),
+      { maxLength: 2 },
+    ),
+  ),
   replaysAtMs: rarely(fc.array(atMs, { maxLength: 2 })),
   redrivesAtMs: rarely(fc.array(atMs, { maxLength: 2 })),
 })

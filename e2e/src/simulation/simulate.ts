@@ -33,6 +33,8 @@ export interface Scenario {
     readonly atMs: number
     readonly ms: number
   }[]
+  /** The partitions' leaders change, and the new ones show an earlier end for a while. */
+  readonly lags: readonly { readonly atMs: number; readonly ms: number; readonly records: number }[]
   /** The group's offsets go back to the beginning. */
   readonly replaysAtMs: readonly number[]
   /** Somebody redrives all dead letters, and gives up what cannot be read. */
@@ -104,6 +106,7 @@ function plan({ world, catalog, broker, inbox }: System, scenario: Scenario): vo
       broker.append(partitionOf(catalog, productId) ?? partition, garbageOf(productId, atMs))
     })
   }
+  for (const { atMs, ms, records } of scenario.lags) world.at(atMs, () => broker.lag(records, atMs + ms))
   for (const atMs of scenario.redrivesAtMs) world.at(atMs, () => inbox.redriveAll())
   for (const atMs of scenario.replaysAtMs) world.at(atMs, () => void broker.committed.fill(0))
 }

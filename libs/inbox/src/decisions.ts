@@ -7,6 +7,6 @@ export {
   judge,
   parkFailed,
 } from './judgement.ts'
-export { type LogCheck, type Look, checkLog, viewOf } from './log-check.ts'
+export { type LogCheck, type Look, checkLog, namesOf, viewOf } from './log-check.ts'
 export { type Movable, type QueuedLetter, movableOf } from './queue.ts'
 export { type Start, aloneBelow, startAlone } from './start.ts'

@@ -6,6 +6,7 @@ import { Failure, pause } from '@likewise/service'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import { handleBatch } from './handle-batch.ts'
 import type { InboxRecord } from './judgement.ts'
+import { namesOf } from './log-check.ts'
 import { lockMark, readMarks } from './offsets.ts'
 import type { BatchOutcome } from './piece.ts'
 
@@ -192,17 +193,18 @@ describe('the mark', () => {
     expect(await handle([])).toEqual(none)
   })
 
-  it('remembers the event before it, and none where the record was no event', async () => {
+  it('remembers the event before it, and the record itself where that was no event', async () => {
     const last = async () =>
       (
-        await test.db.query<{ id: string | null }>(sql`
-          select last_event_id::text as id from metrics.consumer_offsets where consumer = ${consumer}`)
-      )[0]?.id
-    const one = record(0)
+        await test.db.query(sql`
+          select last_event_id::text as id, last_record as record from metrics.consumer_offsets
+          where consumer = ${consumer}`)
+      )[0]
+    const [one, other] = [record(0), { ...record(1), headers: { ce_type: 'other' } }]
     await handle([one])
-    expect(await last()).toBe(idOf(one))
-    await handle([{ ...record(1), headers: { ce_type: 'other' } }])
-    expect(await last()).toBeNull()
+    expect(await last()).toEqual({ id: idOf(one), record: null })
+    await handle([other])
+    expect(await last()).toEqual({ id: null, record: namesOf(other)[0] })
   })
 
   it('makes a second member wait until the first has committed, and then see what it did', async () => {

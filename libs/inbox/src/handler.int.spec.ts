@@ -7,7 +7,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/glo
 import { type HandlerBatch, buildHandler } from './handler.ts'
 import type { InboxRecord } from './judgement.ts'
 import { lockMark, readMarks } from './offsets.ts'
-import { horizon, idOf, likeRecord } from './testing.ts'
+import { dayMs, horizon, idAt, idOf, likeRecord } from './testing.ts'
 
 const topic = 'catalog-events'
 const stopping = new AbortController().signal
@@ -53,8 +53,11 @@ function batch(
   return { topic, partition: 0, records, logEnd: BigInt(logEnd), isFirst: true, stopping, ...more }
 }
 
-/** A broker's log: what a member gets that reads from an offset, or from the beginning where there is no such offset. */
-function logOf(records: readonly InboxRecord[]) {
+/**
+ * A broker's log: what a member gets that reads from an offset, or from the beginning where there is no such offset.
+ * `shown`: up to where its leader knows that the other replicas have it; who reads from there on waits.
+ */
+function logOf(records: readonly InboxRecord[], shown = Infinity) {
   const end = Number(records.at(-1)?.offset ?? -1n) + 1
   return async (process: ReturnType<typeof start>, from: number): Promise<number[]> => {
     const reads: number[] = []
@@ -62,8 +65,9 @@ function logOf(records: readonly InboxRecord[]) {
       reads.push(at)
       if (reads.length > 5) throw new Error('it goes round in circles')
       const inRange = at <= end && BigInt(at) >= (records[0]?.offset ?? 0n)
-      const got = records.filter(({ offset }) => !inRange || offset >= BigInt(at))
-      const readFrom = await process(batch(got, end, { isFirst }))
+      const wanted = records.filter(({ offset }) => !inRange || offset >= BigInt(at))
+      const got = wanted.filter(({ offset }) => offset < shown)
+      const readFrom = await process(batch(got, Math.min(end, shown), { isFirst }))
       if (readFrom === undefined) return reads
       at = Number(readFrom)
     }
@@ -122,6 +126,19 @@ it('a process that slept with its first batch in hand, while others handled what
   expect(await counted('likewise_inbox_log_resets_total')).toBe(0)
 })
 
+it('a new leader that shows an earlier end than the one before it is waited for, and not taken for another log (I2)', async () => {
+  const log = likes(7)
+  await logOf(log.slice(0, 6))(start(), 0)
+  const next = start()
+  expect(await logOf(log.slice(0, 6), 4)(next, 3)).toEqual([3, 3, 6])
+  // It has caught up, and another like has come.
+  expect(await next(batch(log.slice(6), 7, { isFirst: false }))).toBe(5n)
+  expect(await next(batch(log.slice(5), 7, { isFirst: false }))).toBeUndefined()
+  expect([applied, await mark()]).toEqual([[0, 1, 2, 3, 4, 5, 6], 7])
+  expect(told('error')).toEqual([])
+  expect(await counted('likewise_inbox_log_resets_total')).toBe(0)
+})
+
 it('a database that was restored is read on from its own mark, not from the offset that the broker keeps', async () => {
   const log = likes(8)
   await logOf(log.slice(0, 3))(start(), 0)
@@ -159,9 +176,36 @@ describe('a topic that was made again', () => {
     applied = []
     const fresh = likes(2)
     expect(await process(batch(fresh, 2, { isFirst: false }))).toBe(1n)
-    expect(await process(batch(fresh.slice(1), 2, { isFirst: false }))).toBe(0n)
+    expect(await process(batch(fresh.slice(1), 2, { isFirst: false }))).toBe(5n)
+    // There is no such offset: it begins anew.
+    expect(await process(batch(fresh, 2, { isFirst: false }))).toBe(0n)
     expect(await process(batch(fresh, 2, { isFirst: false }))).toBeUndefined()
     expect(applied).toEqual([0, 1])
+  })
+
+  const broken = (offset: number) => ({ ...likeRecord(offset, 7), value: Buffer.from('{') })
+  it.each([
+    ['a record that nobody can read', broken(4)],
+    ['a record of another family', { ...likeRecord(4), headers: { ce_type: 'other' } }],
+    ['an event that is too old', likeRecord(4, 100, idAt(Date.now() - 31 * dayMs))],
+  ])('behind %s is told from it by that record', async (_, last) => {
+    await logOf([...likes(4), last])(start(), 0)
+    expect(await logOf([...likes(4), last])(start(), 5)).toEqual([5])
+    applied = []
+    const fresh = likes(8)
+    await logOf(fresh)(start(), 5)
+    expect(applied).toEqual(fresh.map((__, i) => i))
+    expect(told('error')).toMatchObject([{ why: expect.stringMatching(/^offset 4 holds .* instead of 4:/) }])
+  })
+
+  it('behind a mark that the version before has moved is not taken for another one by what stood there before', async () => {
+    const log = [...likes(2), broken(2), likeRecord(3), broken(4), likeRecord(5)]
+    await logOf(log.slice(0, 3))(start(), 0)
+    await test.db.execute(sql`
+      update metrics.consumer_offsets set next_offset = 5, last_event_id = null where consumer = ${consumer}`)
+    await logOf(log)(start(), 5)
+    expect(await mark()).toBe(6)
+    expect(told('error')).toEqual([])
   })
 
   it('and filled with the same events again: each has its effect once (I2)', async () => {

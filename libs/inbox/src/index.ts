@@ -7,7 +7,8 @@ export type { Horizon, InboxRecord, ParkReason } from './judgement.ts'
 export { type LiveMark, type Scope, readMarks, readNextOffsets } from './offsets.ts'
 export { type CountedThrough, buildCountedThrough, readCountedThrough } from './counted-through.ts'
 export { countDeadLetters } from './dead-letters.ts'
-export { type HandledKeeperOptions, keepHandled } from './purge.ts'
+export { type HandledKeeperOptions, keepHandled, keptDays } from './purge.ts'
+export { type LetterKeeperOptions, keepLetters } from './letter-purge.ts'
 export {
   type DeadLetter,
   type LetterSelection,
@@ -39,4 +40,10 @@ export {
   takeRebuild,
 } from './rebuild/rebuild.ts'
 export { type Step, type Stepped, stepRebuild } from './rebuild/step.ts'
-export { type Finish, type FinishedModel, compareRebuild, switchRebuild } from './rebuild/finish.ts'
+export {
+  type Finish,
+  type FinishedModel,
+  compareRebuild,
+  switchRebuild,
+  wasSwitched,
+} from './rebuild/finish.ts'

@@ -1,8 +1,10 @@
 import { describe, expect, it } from '@jest/globals'
 import fc from 'fast-check'
-import { type LogView, checkLog } from './log-check.ts'
+import type { InboxRecord } from './judgement.ts'
+import { type LogView, checkLog, namesOf } from './log-check.ts'
+import { idOf, likeRecord } from './testing.ts'
 
-const mark = { nextOffset: 10n, lastEventId: 'nine' as string | null }
+const mark = { nextOffset: 10n, lastRecord: 'nine' as string | null }
 const seen = { of: 'record', nextOffset: 10n } as const
 const view = (first: bigint, last: bigint, more: Partial<LogView> = {}): LogView => ({
   first,
@@ -18,19 +20,22 @@ describe('the log of a partition that is taken over', () => {
       from: 9n,
       look: { of: 'record', nextOffset: 10n },
     })
-    expect(checkLog(mark, view(9n, 12n, { beforeMark: 'nine' }), seen)).toEqual({ kind: 'same', missing: 0n })
+    expect(checkLog(mark, view(9n, 12n, { beforeMark: ['9:hash', 'nine'] }), seen)).toEqual({
+      kind: 'same',
+      missing: 0n,
+    })
   })
 
   it('needs no second look where the batch holds that record already', () => {
-    expect(checkLog(mark, view(7n, 12n, { beforeMark: 'nine' }), null)).toEqual({
+    expect(checkLog(mark, view(7n, 12n, { beforeMark: ['9:hash', 'nine'] }), null)).toEqual({
       kind: 'same',
       missing: 0n,
     })
   })
 
   it.each([
-    ['another event stands there', view(9n, 12n, { beforeMark: 'other' })],
-    ['no event stands there', view(9n, 12n, { beforeMark: null })],
+    ['another event stands there', view(9n, 12n, { beforeMark: ['9:hash', 'other'] })],
+    ['no event stands there', view(9n, 12n, { beforeMark: ['9:hash'] })],
   ])('is another one where %s', (_, batch) => {
     expect(checkLog(mark, batch, seen)).toMatchObject({ kind: 'replaced' })
     expect(checkLog(mark, batch, null)).toMatchObject({ kind: 'replaced' })
@@ -40,17 +45,40 @@ describe('the log of a partition that is taken over', () => {
     const batch = view(0n, 3n, { logEnd: 4n })
     const again = { of: 'end', nextOffset: 10n } as const
     expect(checkLog(mark, batch, null)).toEqual({ kind: 'look', from: 3n, look: again })
-    for (const lastEventId of ['nine', null]) {
-      expect(checkLog({ ...mark, lastEventId }, batch, again)).toMatchObject({ kind: 'replaced' })
-      expect(checkLog({ ...mark, lastEventId }, batch, seen)).toMatchObject({ kind: 'replaced' })
-    }
-    expect(checkLog(mark, view(3n, 12n, { beforeMark: 'nine' }), again)).toEqual({
+    expect(checkLog(mark, batch, seen)).toMatchObject({ kind: 'replaced' })
+    expect(checkLog(mark, view(3n, 12n, { beforeMark: ['9:hash', 'nine'] }), again)).toEqual({
       kind: 'same',
       missing: 0n,
     })
     // It may have grown past the mark since.
     expect(checkLog(mark, view(3n, 5n), again)).toEqual({ kind: 'look', from: 9n, look: seen })
-    expect(checkLog(mark, view(3n, 12n, { beforeMark: 'other' }), again)).toMatchObject({ kind: 'replaced' })
+    expect(checkLog(mark, view(3n, 12n, { beforeMark: ['9:hash', 'other'] }), again)).toMatchObject({
+      kind: 'replaced',
+    })
+  })
+
+  it('is asked for the offset of the mark where its end still lies before that: only a log that has none is another one', () => {
+    const [batch, again] = [view(3n, 3n, { logEnd: 4n }), { of: 'end', nextOffset: 10n } as const]
+    const reach = { of: 'reach', nextOffset: 10n } as const
+    for (const lastRecord of ['nine', null]) {
+      expect(checkLog({ ...mark, lastRecord }, batch, again)).toEqual({
+        kind: 'look',
+        from: 10n,
+        look: reach,
+      })
+      const begun = view(0n, 3n, { logEnd: 4n })
+      expect(checkLog({ ...mark, lastRecord }, begun, reach)).toMatchObject({ kind: 'replaced' })
+    }
+    // A leader that lagged comes up with the record at the mark: the one before it says the rest.
+    expect(checkLog(mark, view(10n, 11n, { logEnd: 12n }), reach)).toEqual({
+      kind: 'look',
+      from: 9n,
+      look: seen,
+    })
+    // Another log that has grown past the mark since.
+    expect(checkLog(mark, view(0n, 11n, { beforeMark: ['9:hash', 'other'] }), reach)).toMatchObject({
+      kind: 'replaced',
+    })
   })
 
   it('is not dropped for an end that lies before a mark which has moved on since', () => {
@@ -65,28 +93,54 @@ describe('the log of a partition that is taken over', () => {
     expect(checkLog(mark, view(10n, 18n), seen)).toEqual({ kind: 'same', missing: 0n })
   })
 
-  it('is not looked at where the record before the mark was no event, or there is none', () => {
+  it('is known by the record before the mark also where that is no event', () => {
+    const record = { ...likeRecord(9), value: Buffer.from('{') }
+    const [name, ...more] = namesOf(record)
+    expect([name, more]).toEqual([expect.stringMatching(/^9:[0-9a-f]{32}$/), []])
+    const of = { nextOffset: 10n, lastRecord: name }
+    const holding = (one: InboxRecord) => view(9n, 12n, { beforeMark: namesOf(one) })
+    expect(checkLog(of, holding(record), seen)).toEqual({ kind: 'same', missing: 0n })
+    expect(checkLog(of, holding({ ...record }), null)).toEqual({ kind: 'same', missing: 0n })
+    for (const other of [
+      likeRecord(9),
+      { ...record, timeMs: record.timeMs + 1 },
+      { ...record, value: Buffer.from('[') },
+      { ...record, value: null },
+      { ...record, key: '101' },
+      { ...record, headers: { ...record.headers, more: null } },
+    ]) {
+      expect(checkLog(of, holding(other), seen)).toMatchObject({
+        kind: 'replaced',
+        why: expect.stringMatching(/^offset 9 holds .* instead of 9:/),
+      })
+    }
+    expect(checkLog(of, view(10n, 12n), null)).toEqual({ kind: 'look', from: 9n, look: seen })
+    const like = likeRecord(9)
+    expect(namesOf(like)).toEqual([expect.stringMatching(/^9:/), idOf(like)])
+  })
+
+  it('is not looked at where the record before the mark was not noted, or there is none', () => {
     const same = { kind: 'same', missing: 0n }
-    expect(checkLog({ nextOffset: 0n, lastEventId: null }, view(0n, 9n), null)).toEqual(same)
-    expect(checkLog({ ...mark, lastEventId: null }, view(10n, 14n), null)).toEqual(same)
+    expect(checkLog({ nextOffset: 0n, lastRecord: null }, view(0n, 9n), null)).toEqual(same)
+    expect(checkLog({ ...mark, lastRecord: null }, view(10n, 14n), null)).toEqual(same)
   })
 
   it('is read from the mark where the broker began ahead of it, as after the database was restored', () => {
-    expect(checkLog({ nextOffset: 0n, lastEventId: null }, view(5n, 9n), null)).toEqual({
+    expect(checkLog({ nextOffset: 0n, lastRecord: null }, view(5n, 9n), null)).toEqual({
       kind: 'look',
       from: 0n,
       look: { of: 'record', nextOffset: 0n },
     })
-    expect(checkLog({ ...mark, lastEventId: null }, view(12n, 14n), null)).toEqual({
+    expect(checkLog({ ...mark, lastRecord: null }, view(12n, 14n), null)).toEqual({
       kind: 'look',
       from: 9n,
       look: { of: 'record', nextOffset: 10n },
     })
-    expect(checkLog({ nextOffset: 0n, lastEventId: null }, view(5n, 9n), seen)).toEqual({
+    expect(checkLog({ nextOffset: 0n, lastRecord: null }, view(5n, 9n), seen)).toEqual({
       kind: 'same',
       missing: 0n,
     })
-    expect(checkLog({ ...mark, lastEventId: null }, view(12n, 14n), seen)).toEqual({
+    expect(checkLog({ ...mark, lastRecord: null }, view(12n, 14n), seen)).toEqual({
       kind: 'same',
       missing: 2n,
     })
@@ -97,7 +151,7 @@ describe('the log of a partition that is taken over', () => {
     fc.assert(
       fc.property(offset, offset, offset, fc.boolean(), (a, b, logEnd, known) => {
         const [first, last] = a < b ? [a, b] : [b, a]
-        const check = checkLog({ ...mark, lastEventId: known ? 'nine' : null }, view(first, last, { logEnd }), seen) // prettier-ignore
+        const check = checkLog({ ...mark, lastRecord: known ? 'nine' : null }, view(first, last, { logEnd }), seen) // prettier-ignore
         expect(check.kind).toBe(logEnd < 10n ? 'replaced' : 'same')
       }),
     )

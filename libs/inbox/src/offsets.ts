@@ -9,8 +9,8 @@ export interface Scope {
 
 export interface Mark {
   readonly nextOffset: bigint
-  /** The event before nextOffset; null where that record was none, or nothing was read yet. */
-  readonly lastEventId: string | null
+  /** What the record before nextOffset is known by (see `namesOf`); null where nothing was read yet, or it was not noted. */
+  readonly lastRecord: string | null
   /** The database's clock: what decides about ages is never a process's own. */
   readonly nowMs: number
 }
@@ -48,7 +48,9 @@ async function lockRows(
   whereHeld: Sql = empty,
 ): Promise<Map<number, Mark>> {
   const marks = await tx.query<Mark & { partition: number }>(sql`
-    select partition, next_offset as "nextOffset", last_event_id::text as "lastEventId",
+    select partition, next_offset as "nextOffset", coalesce(last_event_id::text, case
+             -- A consumer of the version before moves the mark and leaves this one behind.
+             when split_part(last_record, ':', 1) = (next_offset - 1)::text then last_record end) as "lastRecord",
            (extract(epoch from clock_timestamp()) * 1000)::float8 as "nowMs"
     from metrics.consumer_offsets
     where consumer = ${consumer} and topic = ${topic} and partition = any (${partitions}::int[])
@@ -83,7 +85,7 @@ export async function dropMark(tx: Tx, { consumer, topic, partition }: Scope): P
   }
   await tx.execute(sql`
     update metrics.consumer_offsets
-    set next_offset = 0, last_event_id = null, started_offset = null, started_end = null, starts = 0, updated_at = now(),
+    set next_offset = 0, last_event_id = null, last_record = null, started_offset = null, started_end = null, starts = 0, updated_at = now(),
         replaced_at = clock_timestamp()
     where consumer = ${consumer} and topic = ${topic} and partition = ${partition}::int`)
 }

@@ -13,6 +13,7 @@ import {
   judge,
   parkFailed,
 } from './judgement.ts'
+import { namesOf } from './log-check.ts'
 import { type Scope, lockFreeMarks, lockMark } from './offsets.ts'
 
 export interface BatchOutcome {
@@ -100,6 +101,8 @@ interface Goal {
   partition: number
   nextOffset: bigint
   lastEventId: string | null
+  /** Where that record was no event. */
+  lastRecord: string | null
 }
 
 /** A batch as it looks under the lock of its mark. */
@@ -116,7 +119,10 @@ function see({ scope, records, horizon, failed }: PieceOptions, nextOffset: bigi
   const judged = wanted.map((record) => judge(record, nowMs, horizon)).map(failing(failed))
   const [last, lastJudged] = [wanted.at(-1), judged.at(-1)]
   const lastEventId = lastJudged?.kind === 'event' ? lastJudged.event.id : null
-  const goal = last ? { partition: scope.partition, nextOffset: last.offset + 1n, lastEventId } : null
+  const lastRecord = last && lastEventId === null ? namesOf(last)[0] : null
+  const goal = last
+    ? { partition: scope.partition, nextOffset: last.offset + 1n, lastEventId, lastRecord }
+    : null
   return { wanted, judged, skipped: records.length - wanted.length, goal }
 }
 
@@ -176,11 +182,13 @@ async function take(
       select ${anyBlocked({ consumer, topic }, keys)} as found
     ), moved as (
       update metrics.consumer_offsets as o
-      set next_offset = goal.next_offset, last_event_id = goal.last_event_id, updated_at = now(),
-          started_offset = null, started_end = null, starts = 0
+      set next_offset = goal.next_offset, last_event_id = goal.last_event_id, last_record = goal.last_record,
+          updated_at = now(), started_offset = null, started_end = null, starts = 0
       from unnest(${goals.map(({ partition }) => partition)}::int[],
                   ${goals.map(({ nextOffset }) => nextOffset)}::bigint[],
-                  ${goals.map(({ lastEventId }) => lastEventId)}::uuid[]) as goal(partition, next_offset, last_event_id)
+                  ${goals.map(({ lastEventId }) => lastEventId)}::uuid[],
+                  ${goals.map(({ lastRecord }) => lastRecord)}::text[])
+        as goal(partition, next_offset, last_event_id, last_record)
       where o.consumer = ${consumer} and o.topic = ${topic} and o.partition = goal.partition and ${unblocked}
     ), fresh as (${insertHandled(consumer, events.map(consumedOf), unblocked)})
     select (select found from blocked) as blocked, ${tellFresh(events)}`)

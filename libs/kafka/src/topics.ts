@@ -121,13 +121,15 @@ export async function addPartitions(
 export async function readTopicEnds(
   options: KafkaOptions,
   topic: string,
+  stopping?: AbortSignal,
 ): Promise<{ partition: number; start: bigint; end: bigint }[]> {
-  return withAdmin(options, async (admin) => {
+  const read = async (admin: Admin) => {
     const ends = await admin.fetchTopicOffsets(topic)
     return ends
       .map(({ partition, low, high }) => ({ partition, start: BigInt(low), end: BigInt(high) }))
       .sort((a, b) => a.partition - b.partition)
-  })
+  }
+  return withAdmin(options, read, stopping)
 }
 
 /** The offset of the first record that came at that time or later; of each partition, its end where there is none. */

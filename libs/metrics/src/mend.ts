@@ -47,7 +47,10 @@ export async function setCount(tx: Tx, productId: bigint, likeCount: bigint): Pr
     on conflict (product_id) do update set like_count = excluded.like_count, updated_at = excluded.updated_at`)
 }
 
-/** Sets buckets, and takes away what shorter or longer ones hold of the same time. */
+/**
+ * Sets buckets, and takes away what shorter or longer ones hold of the same time. One that holds nothing is written, too: a
+ * switch that has compared the models before sees by it that something has changed here.
+ */
 export async function setBuckets(tx: Tx, buckets: readonly Bucket[]): Promise<void> {
   for (const { productId, start, resolution, added, removed } of buckets) {
     const end = sql`${start}::timestamptz + ${`1 ${resolution}`}::interval`
@@ -57,9 +60,8 @@ export async function setBuckets(tx: Tx, buckets: readonly Bucket[]): Promise<vo
         where product_id = ${productId} and bucket_start >= ${start}::timestamptz and bucket_start < ${end}`)
     }
     const into = tables.find((one) => one.resolution === resolution)?.table ?? 'product_like_windows'
-    if (added !== 0n || removed !== 0n)
-      await tx.execute(sql`
-        insert into metrics.${raw(into)} (product_id, bucket_start, added, removed)
-        values (${productId}, ${start}::timestamptz, ${added}::bigint, ${removed}::bigint)`)
+    await tx.execute(sql`
+      insert into metrics.${raw(into)} (product_id, bucket_start, added, removed)
+      values (${productId}, ${start}::timestamptz, ${added}::bigint, ${removed}::bigint)`)
   }
 }

@@ -1,7 +1,7 @@
 import { type Tx, arrayOf, sql } from '@likewise/database'
 import type { LikeEvent } from '@likewise/events'
 import { deltasOf } from './deltas.ts'
-import { adoptShadow, lockModel, readDifferences } from './differences.ts'
+import { foreseeShadow, lockModel, readDifferences } from './differences.ts'
 
 /** How long the live model keeps minutes and hours: those of the roll-up. */
 export interface Kept {
@@ -72,6 +72,6 @@ export function buildShadow({ minutesKeptHours, hoursKeptDays }: Kept) {
 
     compare: readDifferences,
     lock: lockModel,
-    adopt: adoptShadow,
+    foresee: foreseeShadow,
   }
 }

@@ -60,6 +60,54 @@ describe('watchPositions', () => {
     await until('told', async () => (await resetPartitions()).join() === '3')
   })
 
+  it('knows of a partition that it gets later where others had come to since it was started', async () => {
+    const [one, two] = [watch(), watch()]
+    one.note([at(0, 400), at(1, 10)])
+    await until('written', async () => (await written())[0] === 401)
+    await pause(100)
+    one.note([at(0, 90_000), at(1, 700)])
+    await until('written', async () => (await written())[0] === 90_001)
+    await pause(100)
+    // Behind where it was when the second one was started; before where it was when that one gets it.
+    two.note([at(0, 500), at(1, 701)])
+    await until('told', async () => (await resetPartitions()).join() === '0')
+    expect(await written()).toEqual({ 0: 501, 1: 702 })
+  })
+
+  it('a database that is away at the start does not leave it ignorant of what was seen before', async () => {
+    const first = watch()
+    first.note([at(3, 500), at(4, 80)])
+    await first.stop()
+    const relay = test.as('likewise_relay')
+    await test.db.execute(sql`revoke all on catalog.outbox_positions from likewise_relay`)
+    const telemetry = buildTelemetry('test')
+    const second = watchPositions({ db: relay, log, telemetry, everyMs: 20 })
+    watches.push(second)
+    await pause(100)
+    second.note([at(3, 12)])
+    second.note([at(3, 13), at(4, 81)])
+    await test.db.execute(sql`grant select, insert, update on catalog.outbox_positions to likewise_relay`)
+    await until('told', async () => (await resetPartitions()).join() === '3')
+    expect(await telemetry.text()).toContain('likewise_outbox_topic_resets_total 1')
+    expect(await written()).toEqual({ 3: 14, 4: 82 })
+  })
+
+  it('a database that comes back only after another relay went on is no topic that was made anew', async () => {
+    await test.db.execute(sql`revoke all on catalog.outbox_positions from likewise_relay`)
+    const late = watchPositions({ db: test.as('likewise_relay'), log, telemetry: buildTelemetry('test'), everyMs: 20 }) // prettier-ignore
+    const other = watch()
+    watches.push(late)
+    late.note([at(0, 20)])
+    await pause(20)
+    other.note([at(0, 300)])
+    await until('written', async () => (await written())[0] === 301)
+    await test.db.execute(sql`grant select, insert, update on catalog.outbox_positions to likewise_relay`)
+    await pause(100)
+    late.note([at(0, 400)])
+    await until('written', async () => (await written())[0] === 401)
+    expect(await resetPartitions()).toEqual([])
+  })
+
   it('takes answers of the same moment in any order, and two relays in turn, for what they are', async () => {
     const [one, two] = [watch(), watch()]
     one.note([at(0, 20)])

@@ -29,6 +29,8 @@ export const readResets = (db: Queryable): Promise<Reset[]> =>
     where reset_at is not null order by topic, partition`)
 
 interface Seen extends Position {
+  /** The first send of the round, where there was nothing to compare it with. */
+  readonly unchecked: { readonly offset: bigint; readonly notedMs: number } | undefined
   /** A send came to lie at `offset`, before `expected`, which was acknowledged a round ago; not told yet. */
   readonly wentBack: { readonly offset: bigint; readonly expected: bigint } | undefined
   /** So it did, and is told. */
@@ -41,8 +43,9 @@ interface Seen extends Position {
  * go back. A republish mends it; until then it stays written in catalog.outbox_positions.
  *
  * Compared is only with what was acknowledged one round ago: sends of the same moment may answer in any order, where
- * several shards share a partition. Whether another relay has told it already is looked up before it is told: a shard may
- * come back to one that knows the old topic's offsets.
+ * several shards share a partition. Of partitions that others send to, that is what they wrote down, looked up with every
+ * round: a shard may come from any of them. Whether another relay has told it already is looked up before it is told: a
+ * shard may come back to one that knows the old topic's offsets.
  */
 export function watchPositions({ db, log, telemetry, everyMs }: PositionsOptions) {
   const resets = telemetry.counter(
@@ -61,24 +64,27 @@ export function watchPositions({ db, log, telemetry, everyMs }: PositionsOptions
       if (!isBack && last !== undefined && offset <= last.baseOffset) continue
       if (isBack) known.delete(key) // told once
       const wentBack = isBack ? { offset, expected: before } : last?.wentBack
-      latest.set(key, { ...position, wentBack, reset: last?.reset ?? false, notedMs: performance.now() })
+      const notedMs = performance.now()
+      const isFirst = before === undefined && last === undefined
+      const unchecked = isFirst ? { offset, notedMs } : last?.unchecked
+      latest.set(key, { ...position, unchecked, wentBack, reset: last?.reset ?? false, notedMs })
     }
   }
 
-  /** `stored`: where the database has the partition. */
-  function told(position: Seen, stored: bigint | undefined): Seen {
-    const { topic, partition, wentBack } = position
-    if (!wentBack) return position
-    const isTold = stored !== undefined && stored <= wentBack.offset
-    if (isTold) return { ...position, wentBack: undefined }
+  function told(position: Seen, stored: Stored | undefined): Seen {
+    const { topic, partition } = position
+    const wentBack = position.wentBack ?? backOf(position, stored)
+    const checked = { ...position, unchecked: undefined, wentBack: undefined }
+    const isTold = wentBack && stored !== undefined && stored.next <= wentBack.offset
+    if (!wentBack || isTold) return checked
     resets.inc()
     const { offset, expected } = wentBack
     const facts = { topic, partition, offset: String(offset), expected: `at least ${String(expected)}` }
     log.error(facts, 'the topic lost records: run `likewise outbox republish --since <the last good time>`')
-    return { ...position, wentBack: undefined, reset: true }
+    return { ...checked, reset: true }
   }
 
-  async function write(stored: ReadonlyMap<string, bigint>): Promise<void> {
+  async function write(stored: ReadonlyMap<string, Stored>): Promise<void> {
     const seen = [...latest].map(([key, position]) => [key, told(position, stored.get(key))] as const)
     if (seen.length === 0) return
     latest = new Map()
@@ -94,11 +100,9 @@ export function watchPositions({ db, log, telemetry, everyMs }: PositionsOptions
     }
   }
 
-  let isLoaded = false
   async function exchange(): Promise<void> {
     const stored = await readPositions(db)
-    if (!isLoaded) for (const [key, next] of stored) if (!known.has(key)) known.set(key, next)
-    isLoaded = true
+    for (const [key, { next }] of stored) if (!latest.has(key)) known.set(key, next)
     await write(stored)
   }
 
@@ -112,10 +116,28 @@ export function watchPositions({ db, log, telemetry, everyMs }: PositionsOptions
   }
 }
 
-async function readPositions(db: Queryable): Promise<Map<string, bigint>> {
-  const rows = await db.query<{ key: string; next: bigint }>(sql`
-    select topic || '/' || partition as key, next_offset as next from catalog.outbox_positions`)
-  return new Map(rows.map(({ key, next }) => [key, next]))
+/** Where the database has a partition, and when that was written, by this process's clock. */
+interface Stored {
+  readonly next: bigint
+  readonly writtenMs: number
+}
+
+async function readPositions(db: Queryable): Promise<Map<string, Stored>> {
+  const rows = await db.query<{ key: string; next: bigint; ageMs: number }>(sql`
+    select topic || '/' || partition as key, next_offset as next,
+           (extract(epoch from clock_timestamp() - written_at) * 1000)::float8 as "ageMs"
+    from catalog.outbox_positions`)
+  const nowMs = performance.now()
+  return new Map(rows.map(({ key, next, ageMs }) => [key, { next, writtenMs: nowMs - ageMs }]))
+}
+
+/**
+ * A send that could not be compared when it was acknowledged, since the database had not told anything yet: with what had been
+ * written down by then, not with what another relay has sent and written since.
+ */
+function backOf({ unchecked }: Seen, stored: Stored | undefined): Seen['wentBack'] {
+  if (!unchecked || !stored || stored.writtenMs >= unchecked.notedMs) return undefined
+  return unchecked.offset < stored.next ? { offset: unchecked.offset, expected: stored.next } : undefined
 }
 
 /**

@@ -3,7 +3,7 @@ import type { LiveMark } from '../offsets.ts'
 import { findUnsure, handOverIds } from './handed-over.ts'
 import { countLateLetters } from './late-letters.ts'
 import { type Rebuild, type ShadowModel, endRebuild, renewRebuild } from './rebuild.ts'
-import { standStill, standsEqual } from './stand-still.ts'
+import { standStill, standsEqual, waitBriefly } from './stand-still.ts'
 
 /** A rebuilt model that can be held against the live one, and take its place. */
 export interface FinishedModel<D> extends ShadowModel {
@@ -11,8 +11,11 @@ export interface FinishedModel<D> extends ShadowModel {
   readonly compare: (db: Queryable) => Promise<D>
   /** Keeps all writers of the live model out until the transaction ends. */
   readonly lock: (tx: Tx) => Promise<void>
-  /** Makes the live model what the rebuilt one is. @returns what was different. */
-  readonly adopt: (tx: Tx) => Promise<D>
+  /**
+   * Compares the two ahead, in a transaction with one view of the database, while both go on.
+   * @returns what makes the live model the rebuilt one, in a later transaction, and tells what was different.
+   */
+  readonly foresee: (tx: Tx) => Promise<(tx: Tx) => Promise<D>>
 }
 
 export interface Finish<D> {
@@ -37,6 +40,7 @@ export async function compareRebuild<D>(
     catchUp,
     then: async () => {
       await db.tx(async (tx) => {
+        await waitBriefly(tx)
         await renewRebuild(tx, rebuild)
         await countLateLetters(tx, rebuild, model)
       })
@@ -68,17 +72,28 @@ async function openComparison<D>(
   return { compared }
 }
 
+interface Switch<D> extends Finish<D> {
+  readonly actor: string
+  /** Comes near to the live model again, which has gone on while the two were compared. From here on steps are `unsure`. */
+  readonly follow: () => Promise<unknown>
+}
+
 /**
  * Switches: the live model becomes the rebuilt one, in one transaction that holds the marks of the consumer, and only where
- * both stand at the same offsets. Parked keys stay parked; event_handled then fits what is counted. Whoever reads sees the
+ * both stand at the same offsets. They are compared before; under the locks only what has changed since is. Parked keys stay parked; event_handled then fits what is counted. Whoever reads sees the
  * one or the other; whoever writes waits, and goes on by itself.
  */
 export async function switchRebuild<D>(
   db: Database,
   rebuild: Rebuild,
-  { model, catchUp, actor }: Finish<D> & { actor: string },
+  { model, catchUp, follow, actor }: Switch<D>,
 ): Promise<D | 'not yet'> {
   await findUnsure(db, rebuild)
+  const adopt = await db.tx((tx) => model.foresee(tx), {
+    isolation: 'RepeatableRead',
+    timeoutMs: compareTimeoutMs,
+  })
+  await follow()
   return standStill(db, rebuild, {
     catchUp,
     then: async (tx) => {
@@ -86,16 +101,35 @@ export async function switchRebuild<D>(
       await model.lock(tx)
       if (!(await standsEqual(tx, rebuild))) return 'not yet'
       await countLateLetters(tx, rebuild, model)
-      const differences = await model.adopt(tx)
+      const differences = await adopt(tx)
       await handOverIds(tx, rebuild)
       await tx.execute(sql`
         insert into metrics.inbox_audit (actor, action, consumer, detail)
         select ${actor}, 'rebuild', ${rebuild.consumer},
                'switched to the model rebuilt from ' || coalesce('snapshot ' || snapshot_id, 'the beginning of ' || topic)
-                 || ', begun ' || begun_at
+                 || ', begun ' || begun_at || ${madeBy(rebuild)}
         from metrics.rebuilds`)
       await endRebuild(tx, rebuild, model)
       return differences
     },
+  })
+}
+
+const madeBy = ({ owner }: Rebuild): string => `, by process ${owner}`
+
+/**
+ * Whether this process has switched: it cannot know where the answer to its COMMIT was lost, and the rebuild is gone then,
+ * as one that somebody else has dropped. A transaction that is still about to commit has the rebuild's row, and is waited
+ * for.
+ */
+export async function wasSwitched(db: Database, rebuild: Rebuild): Promise<boolean> {
+  return db.tx(async (tx) => {
+    const open = await tx.query(sql`
+      select 1 as open from metrics.rebuilds where owner = ${rebuild.owner}::uuid for update`)
+    if (open.length > 0) return false
+    const made = await tx.query(sql`
+      select 1 as made from metrics.inbox_audit
+      where consumer = ${rebuild.consumer} and action = 'rebuild' and right(detail, ${madeBy(rebuild).length}::int) = ${madeBy(rebuild)}`)
+    return made.length > 0
   })
 }

@@ -11,6 +11,8 @@ export interface Step {
   readonly model: Pick<ShadowModel, 'apply'>
   /** Set from when it was looked up which ids event_handled has (see handed-over.ts). */
   readonly unsure?: boolean
+  /** So long all of it may take, waiting for others included; unset: as long as a statement may. */
+  readonly limitMs?: number
 }
 
 export interface Stepped {
@@ -31,9 +33,13 @@ export interface Stepped {
 export async function stepRebuild(
   db: Database,
   rebuild: Rebuild,
-  { pieces, model, unsure = false }: Step,
+  { pieces, model, unsure = false, limitMs }: Step,
 ): Promise<Stepped> {
-  return db.tx(async (tx) => {
+  const work = async (tx: Tx): Promise<Stepped> => {
+    if (limitMs !== undefined) {
+      const limit = String(Math.max(1, Math.ceil(limitMs)))
+      await tx.query(sql`select set_config('statement_timeout', ${limit}, true) as set`)
+    }
     await renewRebuild(tx, rebuild)
     const next = await uncountedOf(tx, pieces)
     if (next.length === 0) return { counted: 0, duplicates: 0, unreadable: 0 }
@@ -42,7 +48,8 @@ export async function stepRebuild(
     const fresh = await countEvents(tx, events, { pieces: next, unreadable, unsure })
     if (fresh.length > 0) await model.apply(tx, fresh)
     return { counted: fresh.length, duplicates: events.length - fresh.length, unreadable }
-  })
+  }
+  return db.tx(work, { ...(limitMs !== undefined && { timeoutMs: limitMs }) })
 }
 
 async function uncountedOf(tx: Tx, pieces: readonly LogPiece[]): Promise<LogPiece[]> {
