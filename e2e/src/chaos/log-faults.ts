@@ -36,8 +36,11 @@ export async function repeatRecords(
   const copies = records
     .slice(-repeatedMax)
     .map(({ key, value, headers }) => ({ topic, key, value, headers: textsOf(headers) }))
-  if (copies.length > 0) await publisher.publish(random ? mixed(random, copies) : copies)
-  await publisher.stop()
+  try {
+    if (copies.length > 0) await publisher.publish(random ? mixed(random, copies) : copies)
+  } finally {
+    await publisher.stop()
+  }
   return byItself
 }
 

@@ -31,9 +31,11 @@ const reaches: Record<KillPoint, Reach> = {
 
 export const pointFaults = {
   'kill-at': async (stage, { app, instance, point }) => {
-    const actor = stage.actor(app, instance)
-    if (actor === undefined || actor.running().process.hasExited())
-      throw new Error(`${app}-${String(instance)} does not run just now`)
+    // Another where that one was killed a moment ago.
+    const wanted = `${app}-${instance}`
+    const running = stage.actors(app).filter((one) => !one.running().process.hasExited())
+    const actor = running.find(({ name }) => name === wanted) ?? running[0]
+    if (actor === undefined) throw new Error(`no ${app} runs just now`)
     const letGo = await reaches[point](stage, actor)
     try {
       if (!actor.running().process.hasExited()) await kill(actor.running())

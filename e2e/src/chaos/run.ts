@@ -85,14 +85,14 @@ interface Lane extends ChaosOptions {
 
 async function runLane(stage: Stage, lane: readonly Fault[], around: Lane): Promise<Injected[]> {
   const { begunMs, lengthMs, boundMs, canaries, say, signal } = around
-  const injected: Injected[] = []
+  const done: Injected[] = []
   for (const fault of lane) {
     await pause(Math.max(0, begunMs + fault.atMs - performance.now()), signal)
     // Where recoveries take long, the last ones find no time.
     if (signal.aborted || performance.now() > begunMs + lengthMs) break
     const one: Injected = { fault }
-    injected.push(one)
-    const heal = await injections[fault.kind](stage, fault).catch((error: unknown) => {
+    done.push(one)
+    const heal = await inject(stage, { fault, signal }).catch((error: unknown) => {
       one.missed = sentenceOf(error)
     })
     if (heal) {
@@ -103,7 +103,21 @@ async function runLane(stage: Stage, lane: readonly Fault[], around: Lane): Prom
     }
     say(`  ${((performance.now() - begunMs) / 1_000).toFixed(1)} s  ${nameOf(fault)}: ${toldOf(one)}`)
   }
-  return injected
+  return done
+}
+
+const [injectTriesMax, injectAgainMs] = [3, 3_000]
+
+/** Another fault may be in its way, as one of a server that it needs: that one is soon over. */
+async function inject(stage: Stage, { fault, signal }: { fault: Fault; signal: AbortSignal }): Promise<Heal> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await injections[fault.kind](stage, fault)
+    } catch (error) {
+      if (tries === injectTriesMax || signal.aborted) throw error
+      await pause(injectAgainMs, signal)
+    }
+  }
 }
 
 const healAgainMs = 500

@@ -40,7 +40,8 @@ export function mountSmallDisk(path: string, megabytes: number): SmallDisk {
     empty: () => {
       resize(megabytes * 1_048_576)
     },
-    unmount: () => void spawnSync('umount', [path]),
+    // Lazily: backends of a server that was killed a moment ago may still be in there.
+    unmount: () => void spawnSync('umount', ['-l', path]),
   }
 }
 
