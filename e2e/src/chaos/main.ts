@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { ignoreTimerWarning } from '@likewise/kafka'
 import { skipReason } from './inject.ts'
-import { type FaultKind, buildRandom, faultKinds, planFaults, textOf } from './plan.ts'
+import { type FaultKind, buildRandom, faultKinds, planFaults, textOf, usualKinds } from './plan.ts'
 import { tableOf, verdictOf } from './report.ts'
 import { isWell, runChaos } from './run.ts'
 
@@ -14,20 +14,20 @@ const { values } = parseArgs({
   options: {
     seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
     minutes: { type: 'string', default: '3' },
-    faults: { type: 'string', default: faultKinds.join() },
+    faults: { type: 'string', default: usualKinds.join() },
     bound: { type: 'string', default: '120' },
     'plan-only': { type: 'boolean', default: false },
   },
 })
 const say = (line: string): void => void process.stdout.write(`${line}\n`)
 const [seed, minutes, boundMs] = [Number(values.seed), Number(values.minutes), Number(values.bound) * 1_000]
-const wanted = values.faults.split(',')
+const wanted: readonly string[] = values.faults === 'all' ? faultKinds : values.faults.split(',')
 const unknown = wanted.filter((kind) => !faultKinds.some((known) => known === kind))
 if (unknown.length > 0 || ![seed, minutes, boundMs].every(Number.isFinite)) {
   say(
     `${unknown.length > 0 ? `There is no fault ${unknown.join()}` : 'Not a number'}. npm run chaos -- --seed 1 --minutes 3 --bound 120`,
   )
-  say(`  --faults ${faultKinds.join()}`)
+  say(`  --faults all, or of ${faultKinds.join()}`)
   process.exit(2)
 }
 ignoreTimerWarning()

@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals'
-import { buildRandom, faultKinds, planFaults, textOf } from './plan.ts'
+import { buildRandom, faultKinds, killPoints, planFaults, textOf, usualKinds } from './plan.ts'
 
 const hourMs = 3_600_000
 const planOf = (seed: number, lengthMs = hourMs) => planFaults(buildRandom(seed), lengthMs, faultKinds)
@@ -16,6 +16,26 @@ describe('the plan of a run', () => {
     const links = all.filter(({ kind }) => kind === 'link')
     expect(new Set(links.map(({ server }) => server))).toEqual(new Set(['postgres', 'kafka']))
     expect(new Set(links.map(({ toxic }) => toxic.kind)).size).toBe(7)
+    const points = all.flatMap(({ kind, point }) => (kind === 'kill-at' ? point : []))
+    expect(new Set(points)).toEqual(new Set(Object.keys(killPoints)))
+  })
+
+  it.each([1, 2, 3])(
+    'deals kinds like cards (seed %d): none comes again before each has come once',
+    (seed) => {
+      const all = planOf(seed)
+        .flat()
+        .sort((a, b) => a.atMs - b.atMs)
+      const first = all.slice(0, faultKinds.length).map(({ kind }) => kind)
+      expect(new Set(first)).toEqual(new Set(faultKinds))
+    },
+  )
+
+  it('kills at a point a process of the app that comes there', () => {
+    const usual = planFaults(buildRandom(5), hourMs, usualKinds).flat()
+    const kills = usual.filter(({ kind }) => kind === 'kill-at')
+    expect(kills.length).toBeGreaterThan(5)
+    for (const { app, point } of kills) expect(app).toBe(killPoints[point])
   })
 
   it('begins no fault after its time, and in a lane none before the one before is over', () => {
@@ -36,12 +56,17 @@ describe('the plan of a run', () => {
       app: 'outbox-relay',
       instance: 2,
       server: 'kafka',
+      point: 'before settle',
+      seed: 1,
     } as const
     expect(textOf({ ...fault, toxic: { kind: 'down' } })).toBe(
       '   1.5 s  link outbox-relay-2 → kafka: {"kind":"down"}, for 2.0 s',
     )
     expect(textOf({ ...fault, kind: 'kafka-crash', toxic: { kind: 'down' } })).toBe(
       '   1.5 s  kafka-crash, for 2.0 s',
+    )
+    expect(textOf({ ...fault, kind: 'kill-at', forMs: 0, toxic: { kind: 'down' } })).toBe(
+      '   1.5 s  kill-at outbox-relay-2, before settle',
     )
   })
 })

@@ -28,25 +28,50 @@ export function buildRandom(seed: number): Random {
 export const apps = ['like-api', 'outbox-relay', 'metrics-consumer'] as const
 export type ChaosApp = (typeof apps)[number]
 
-/** What can be done, by its name on the command line. `docs/chaos.md` explains each. */
-export const faultKinds = [
+/** What a run does unless it is told otherwise. `docs/chaos.md` explains each. */
+export const usualKinds = [
   'kill',
-  'sleep',
+  'kill-at',
   'stop',
+  'sleep',
+  'clock',
+  'link',
   'terminate',
+  'held-transaction',
+  'pool',
+  'connections',
   'postgres-crash',
   'kafka-crash',
   'kafka-hang',
-  'link',
-  'held-transaction',
   'repeats',
+  'reordered',
   'rebalances',
-  'connections',
-  'cpu',
-  'clock',
-  'disk-full',
 ] as const
+
+/** Those that take a slow machine long, or whose healing does: with `--faults all`, or by their names. */
+const heavyKinds = [
+  'cpu',
+  'clock-jump',
+  'postgres-disk-full',
+  'kafka-disk-full',
+  'offsets-back',
+  'partitions',
+  'topic-again',
+] as const
+
+export const faultKinds = [...usualKinds, ...heavyKinds] as const
 export type FaultKind = (typeof faultKinds)[number]
+
+/** Points at which a process is killed, each in one of the apps. */
+export const killPoints = {
+  'in a like': 'like-api',
+  'before publish': 'outbox-relay',
+  'before settle': 'outbox-relay',
+  'while settling': 'outbox-relay',
+  'in its transaction': 'metrics-consumer',
+  'before the offset': 'metrics-consumer',
+} as const
+export type KillPoint = keyof typeof killPoints
 
 export interface Fault {
   readonly kind: FaultKind
@@ -59,6 +84,10 @@ export interface Fault {
   /** For a link: towards which server, and what it does. */
   readonly server: 'postgres' | 'kafka'
   readonly toxic: Toxic
+  /** For a kill at a point. */
+  readonly point: KillPoint
+  /** For what a fault has to choose while it goes on. */
+  readonly seed: number
 }
 
 export const instancesOf = { 'like-api': 2, 'outbox-relay': 2, 'metrics-consumer': 3 } as const
@@ -67,54 +96,71 @@ const gapMaxMs = 4_000
 
 /**
  * The faults of a run: pure, and all of it by the seed. Two lanes, so that some go on together; a lane begins its next one
- * when the one before is healed, and not before its time.
+ * when the one before is healed, and not before its time. Kinds are dealt like cards: none comes again before each has come
+ * once.
  */
 export function planFaults(random: Random, lengthMs: number, kinds: readonly FaultKind[]): Fault[][] {
-  return [0, 1].map(() => {
-    const lane: Fault[] = []
-    let atMs = 1_000 + random.below(gapMaxMs)
-    while (atMs < lengthMs) {
-      const fault = faultOf(random, random.pick(kinds), atMs)
-      lane.push(fault)
-      atMs += fault.forMs + 500 + random.below(gapMaxMs)
-    }
-    return lane
-  })
+  const lanes = [0, 1].map(() => ({ nextMs: 1_000 + random.below(gapMaxMs), faults: [] as Fault[] }))
+  const deal = buildDealer(random, kinds)
+  for (;;) {
+    const lane = lanes.reduce((first, other) => (other.nextMs < first.nextMs ? other : first))
+    if (lane.nextMs >= lengthMs) return lanes.map(({ faults }) => faults)
+    const fault = faultOf(random, deal(), lane.nextMs)
+    lane.faults.push(fault)
+    lane.nextMs += fault.forMs + 500 + random.below(gapMaxMs)
+  }
+}
+
+function buildDealer<T>(random: Random, cards: readonly T[]): () => T {
+  let deck: T[] = []
+  return () => {
+    if (deck.length === 0) deck = [...cards]
+    const [card] = deck.splice(random.below(deck.length), 1)
+    if (card === undefined) throw new Error('There is nothing to deal.')
+    return card
+  }
 }
 
 function faultOf(random: Random, kind: FaultKind, atMs: number): Fault {
-  const app = random.pick(apps)
-  const instance = random.below(instancesOf[app]) + 1
-  const server = app === 'like-api' ? 'postgres' : random.pick(['postgres', 'kafka'] as const)
+  const point = random.pick(Object.keys(killPoints) as KillPoint[])
+  const anyApp = random.pick(apps)
+  const app = kind === 'kill-at' ? killPoints[point] : anyApp
   const [minMs, maxMs] = lengths[kind]
   return {
-    kind,
-    atMs,
-    app,
-    instance,
-    server,
+    ...{ kind, atMs, app, point },
+    instance: random.below(instancesOf[app]) + 1,
+    server: app === 'like-api' ? 'postgres' : random.pick(['postgres', 'kafka'] as const),
     toxic: toxicOf(random),
     forMs: minMs + random.below(maxMs - minMs + 1),
+    seed: random.below(2 ** 31),
   }
 }
 
 /** From the shortest to the longest: past leases (5 s), sessions (10 s) and sends (5 s) now and then. */
 const lengths: Record<FaultKind, readonly [number, number]> = {
   kill: [0, 0],
+  'kill-at': [0, 0],
   sleep: [500, 15_000],
   stop: [0, 0],
+  clock: [5_000, 10_000],
+  'clock-jump': [3_000, 8_000],
+  cpu: [2_000, 8_000],
   terminate: [0, 0],
+  'held-transaction': [2_000, 15_000],
+  pool: [1_000, 8_000],
+  connections: [2_000, 8_000],
   'postgres-crash': [200, 4_000],
+  'postgres-disk-full': [2_000, 8_000],
   'kafka-crash': [200, 8_000],
   'kafka-hang': [1_000, 12_000],
+  'kafka-disk-full': [2_000, 8_000],
   link: [2_000, 12_000],
-  'held-transaction': [2_000, 15_000],
   repeats: [0, 0],
+  reordered: [0, 0],
   rebalances: [6_000, 12_000],
-  connections: [2_000, 8_000],
-  cpu: [2_000, 8_000],
-  clock: [5_000, 10_000],
-  'disk-full': [2_000, 8_000],
+  'offsets-back': [0, 0],
+  partitions: [0, 0],
+  'topic-again': [1_000, 4_000],
 }
 
 function toxicOf(random: Random): Toxic {
@@ -129,9 +175,20 @@ function toxicOf(random: Random): Toxic {
   ])()
 }
 
-export function textOf({ kind, atMs, forMs, app, instance, server, toxic }: Fault): string {
-  const isOfProcess = ['kill', 'sleep', 'stop', 'terminate', 'link', 'clock'].includes(kind)
-  const target = isOfProcess ? ` ${app}${kind === 'terminate' ? '' : `-${instance}`}` : ''
+/** What a fault counts as in the table. */
+export function nameOf({ kind, toxic, point }: Fault): string {
+  if (kind === 'link') return `link: ${toxic.kind}`
+  return kind === 'kill-at' ? `kill-at: ${point}` : kind
+}
+
+const ofProcess: readonly FaultKind[] = ['kill', 'sleep', 'stop', 'link', 'clock', 'clock-jump']
+const ofApp: readonly FaultKind[] = ['terminate', 'pool']
+
+export function textOf(fault: Fault): string {
+  const { kind, atMs, forMs, app, instance, server, toxic, point } = fault
+  const target = ofProcess.includes(kind) ? ` ${app}-${instance}` : ofApp.includes(kind) ? ` ${app}` : ''
   const link = kind === 'link' ? ` → ${server}: ${JSON.stringify(toxic)}` : ''
-  return `${(atMs / 1_000).toFixed(1).padStart(6)} s  ${kind}${target}${link}${forMs > 0 ? `, for ${(forMs / 1_000).toFixed(1)} s` : ''}`
+  const where = kind === 'kill-at' ? ` ${app}-${instance}, ${point}` : ''
+  const length = forMs > 0 ? `, for ${(forMs / 1_000).toFixed(1)} s` : ''
+  return `${(atMs / 1_000).toFixed(1).padStart(6)} s  ${kind}${target}${link}${where}${length}`
 }

@@ -1,7 +1,14 @@
 import { type Database, sql } from '@likewise/database'
-import { decode, topics } from '@likewise/events'
+import { decode, shardOf, topics } from '@likewise/events'
 import { type KafkaOptions, readGroupPositions } from '@likewise/kafka'
-import type { CommittedEvent, History, LogRecord, Request, Transaction } from '../checker/history.ts'
+import type {
+  CommittedEvent,
+  History,
+  LogChange,
+  LogRecord,
+  Request,
+  Transaction,
+} from '../checker/history.ts'
 import { readNextOffsets } from '@likewise/inbox'
 import { readUnread } from '../faults/consumer/read-model.ts'
 import { eachRecord } from '../order.ts'
@@ -13,7 +20,13 @@ export interface Sources {
   readonly kafka: KafkaOptions
   readonly kafkaBrokers: string
   readonly group: string
+  readonly notes: readonly LogNote[]
 }
+
+/** What was done to the topic. The consumer's effects from then on draw a greater number than `step`. */
+export type LogNote =
+  | { readonly kind: 'partitions added'; readonly step: number; readonly from: number; readonly to: number }
+  | { readonly kind: 'made again'; readonly step: number; readonly untilSeq: number }
 
 /** What is not yet published or not yet handled, in sentences. */
 export async function readRestless({ db, kafka, group }: Sources): Promise<string[]> {
@@ -51,7 +64,8 @@ export async function readHistory(sources: Sources, requests: readonly Request[]
     likes: likes.map(({ userId, productId }) => ({ userId: Number(userId), productId: Number(productId) })),
     events,
     records: await readLog(sources.kafkaBrokers),
-    transactions,
+    transactions: transactions.map(({ remembered, changes }) => ({ remembered, changes })),
+    logChanges: sources.notes.map((note) => changeOf(note, { events, transactions })),
     counts: counts.map(({ productId, count }) => ({ productId: Number(productId), count: Number(count) })),
     marks: ends.map(({ partition, end }) => {
       return { partition, next: Number(marks.get(partition) ?? 0n), end: Number(end) }
@@ -60,6 +74,17 @@ export async function readHistory(sources: Sources, requests: readonly Request[]
       return { partition, offset: Number(offset), id, reason, discarded: resolution === 'discarded' }
     }),
   }
+}
+
+function changeOf(
+  note: LogNote,
+  { events, transactions }: { events: readonly CommittedEvent[]; transactions: readonly { step: number }[] },
+): LogChange {
+  const after = transactions.filter(({ step }) => step <= note.step).length
+  if (note.kind === 'made again') return { kind: note.kind, after, untilSeq: note.untilSeq }
+  const products = [...new Set(events.map(({ productId }) => productId))]
+  const moved = products.filter((id) => shardOf(String(id), note.from) !== shardOf(String(id), note.to))
+  return { kind: note.kind, after, moved }
 }
 
 async function readEvents(db: Database): Promise<CommittedEvent[]> {
@@ -80,7 +105,8 @@ async function readEvents(db: Database): Promise<CommittedEvent[]> {
 const isAdded = (type: string): boolean => type === 'catalog.like.added.v1'
 
 async function readLog(kafkaBrokers: string): Promise<LogRecord[]> {
-  const records: LogRecord[] = []
+  const records: (LogRecord & { timeMs: number })[] = []
+  const newestMs = new Map<number, number>()
   await eachRecord({ kafkaBrokers, topic: topics.catalogEvents, withinMs: 120_000 }, (record) => {
     const decoded = decode(record)
     const { partition, offset } = record
@@ -88,15 +114,20 @@ async function readLog(kafkaBrokers: string): Promise<LogRecord[]> {
       decoded.kind === 'event'
         ? { id: decoded.event.id, added: isAdded(decoded.event.type), ...pairOf(decoded.event.data) }
         : null
-    records.push({ partition, offset: Number(offset), event })
+    const timeMs = Math.max(record.timeMs, newestMs.get(partition) ?? 0)
+    newestMs.set(partition, timeMs)
+    records.push({ partition, offset: Number(offset), event, timeMs })
   })
+  // By the broker's time: where a key moved, it tells which of its copies was the first.
   return records
+    .sort((a, b) => a.timeMs - b.timeMs || a.partition - b.partition || a.offset - b.offset)
+    .map(({ partition, offset, event }) => ({ partition, offset, event }))
 }
 
 const pairOf = ({ userId, productId }: { userId: number; productId: number }) => ({ userId, productId })
 
 /** What the triggers noted, by transaction, in the order of their first step. */
-async function readTransactions(db: Database, group: string): Promise<Transaction[]> {
+async function readTransactions(db: Database, group: string): Promise<(Transaction & { step: number })[]> {
   const handled = await db.query<{ xid: string; step: bigint; id: string }>(sql`
     select xid::text as xid, step, event_id::text as id from faults.handled where consumer = ${group}`)
   const counted = await db.query<{

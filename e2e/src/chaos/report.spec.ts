@@ -7,7 +7,7 @@ import { type ChaosResult, isWell } from './run.ts'
 
 const fault: Fault = {
   ...{ kind: 'kill', atMs: 0, forMs: 0, app: 'like-api', instance: 1, server: 'kafka' },
-  toxic: { kind: 'down' },
+  ...{ toxic: { kind: 'down' }, point: 'before settle', seed: 1 },
 }
 const history = correctHistory({
   requests: [{ userId: 1, productId: 1, liked: true, fate: 'answered', overlap: 0 }],
@@ -32,12 +32,14 @@ describe('the report of a run', () => {
       { fault, recoveredMs: 3_000 },
       { fault },
       { fault: { ...fault, kind: 'link' as const }, recoveredMs: 100 },
+      { fault: { ...fault, kind: 'kill-at' as const }, missed: 'another fault was in its way' },
     ]
     expect(tableOf(injected)).toBe(
       [
-        'fault       injected  recovered in (median)  (most)',
-        'kill               3                  3.0 s   3.0 s  1 not recovered',
-        'link: down         1                  0.1 s   0.1 s',
+        'fault                   injected  recovered in (median)  (most)',
+        'kill                           3                  3.0 s   3.0 s  1 not recovered',
+        'kill-at: before settle         0                      –       –  1 more not injected',
+        'link: down                     1                  0.1 s   0.1 s',
       ].join('\n'),
     )
   })

@@ -1,4 +1,5 @@
 import { explain } from '../checker/verdict.ts'
+import { nameOf } from './plan.ts'
 import type { ChaosResult, Injected } from './run.ts'
 
 /** A line for each kind of fault: how often it was injected, and in what time the whole way worked again. */
@@ -28,8 +29,6 @@ export function tableOf(injected: readonly Injected[]): string {
     .join('\n')
 }
 
-const nameOf = ({ kind, toxic }: Injected['fault']): string =>
-  kind === 'link' ? `link: ${toxic.kind}` : kind
 const secondsOf = (ms: number | undefined): string =>
   ms === undefined ? '–' : `${(ms / 1_000).toFixed(1)} s`
 

@@ -3,10 +3,11 @@ import { check } from '../checker/check.ts'
 import type { History } from '../checker/history.ts'
 import { sql } from '@likewise/database'
 import { pause } from '@likewise/service'
-import { ownKafka, ownKafkaOnSmallDisk, ownPostgres } from '../faults/own-servers.ts'
+import { ownKafka, ownKafkaOnSmallDisk, ownPostgres, ownPostgresOnSmallDisk } from '../faults/own-servers.ts'
 import { type Clients, startClients } from './clients.ts'
 import { injections } from './inject.ts'
-import { type Fault, type Random, instancesOf } from './plan.ts'
+import type { Heal } from './injection.ts'
+import { type Fault, type FaultKind, type Random, instancesOf, nameOf } from './plan.ts'
 import { readHistory, readRestless } from './read-history.ts'
 import { type Stage, openStage } from './stage.ts'
 
@@ -16,6 +17,8 @@ export interface Injected {
   recoveredMs?: number
   /** Why it was not done at all: another fault was in its way. */
   missed?: string
+  /** What was in the way of its healing until the bound; null where nothing was. */
+  unhealed?: string | null
 }
 
 export interface ChaosResult {
@@ -43,22 +46,19 @@ const clientCount = 8
 /** Load and faults, then everything is healed, and the checker says what it makes of it. */
 export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const { lanes, lengthMs, random, say, signal } = options
-  const onSmallDisk = lanes.flat().some(({ kind }) => kind === 'disk-full')
+  const isPlanned = (kind: FaultKind) => lanes.flat().some((fault) => fault.kind === kind)
   const [postgres, kafka] = await Promise.all([
-    ownPostgres(),
-    onSmallDisk ? ownKafkaOnSmallDisk() : ownKafka(),
+    isPlanned('postgres-disk-full') ? ownPostgresOnSmallDisk() : ownPostgres(),
+    isPlanned('kafka-disk-full') ? ownKafkaOnSmallDisk() : ownKafka(),
   ])
-  const servers = { postgres: postgres.server, broker: kafka.server }
-  const { disk } = kafka
-  const stage = await openStage(instancesOf, disk ? { ...servers, disk } : servers)
+  const disks = { postgres: postgres.disk, kafka: kafka.disk }
+  const stage = await openStage(instancesOf, { postgres: postgres.server, broker: kafka.server, disks })
   try {
     const clients = startClients(stage.apis, random, clientCount)
     const begunMs = performance.now()
     const canaries = buildCanaries(stage, clients, options.boundMs)
     const injected = (
-      await Promise.all(
-        lanes.map((lane) => runLane(stage, lane, { begunMs, lengthMs, canaries, say, signal })),
-      )
+      await Promise.all(lanes.map((lane) => runLane(stage, lane, { ...options, begunMs, canaries })))
     ).flat()
     await pause(Math.max(0, begunMs + lengthMs - performance.now()), signal)
     const requests = await clients.stop()
@@ -78,39 +78,68 @@ export const isWell = ({ verdict, quietMs, injected }: ChaosResult): boolean =>
   quietMs !== null &&
   injected.every(({ recoveredMs, missed }) => recoveredMs !== undefined || missed !== undefined)
 
-interface Lane {
+interface Lane extends ChaosOptions {
   readonly begunMs: number
-  readonly lengthMs: number
   readonly canaries: Canaries
-  readonly say: (line: string) => void
-  readonly signal: AbortSignal
 }
 
 async function runLane(stage: Stage, lane: readonly Fault[], around: Lane): Promise<Injected[]> {
-  const { begunMs, lengthMs, canaries, say, signal } = around
-  const injected: Injected[] = []
+  const { begunMs, lengthMs, boundMs, canaries, say, signal } = around
+  const done: Injected[] = []
   for (const fault of lane) {
     await pause(Math.max(0, begunMs + fault.atMs - performance.now()), signal)
     // Where recoveries take long, the last ones find no time.
     if (signal.aborted || performance.now() > begunMs + lengthMs) break
     const one: Injected = { fault }
-    injected.push(one)
-    const heal = await injections[fault.kind](stage, fault).catch((error: unknown) => {
-      one.missed = error instanceof Error ? error.message : String(error)
+    done.push(one)
+    const heal = await inject(stage, { fault, signal }).catch((error: unknown) => {
+      one.missed = sentenceOf(error)
     })
     if (heal) {
       await pause(fault.forMs, signal)
-      await heal()
-      const recoveredMs = await canaries.fly()
+      one.unhealed = await healed(heal, { boundMs, signal })
+      const recoveredMs = one.unhealed === null ? await canaries.fly() : null
       if (recoveredMs !== null) one.recoveredMs = recoveredMs
     }
-    say(`  ${((performance.now() - begunMs) / 1_000).toFixed(1)} s  ${fault.kind}: ${toldOf(one)}`)
+    say(`  ${((performance.now() - begunMs) / 1_000).toFixed(1)} s  ${nameOf(fault)}: ${toldOf(one)}`)
   }
-  return injected
+  return done
 }
 
-function toldOf({ recoveredMs, missed }: Injected): string {
+const [injectTriesMax, injectAgainMs] = [3, 3_000]
+
+/** Another fault may be in its way, as one of a server that it needs: that one is soon over. */
+async function inject(stage: Stage, { fault, signal }: { fault: Fault; signal: AbortSignal }): Promise<Heal> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await injections[fault.kind](stage, fault)
+    } catch (error) {
+      if (tries === injectTriesMax || signal.aborted) throw error
+      await pause(injectAgainMs, signal)
+    }
+  }
+}
+
+const healAgainMs = 500
+
+/** Another fault may be in its way, as a server that is down: then it is tried again. @returns what is, at the bound. */
+async function healed(
+  heal: Heal,
+  { boundMs, signal }: { boundMs: number; signal: AbortSignal },
+): Promise<string | null> {
+  const endMs = performance.now() + boundMs
+  for (;;) {
+    const inTheWay = await heal().then(() => null, sentenceOf)
+    if (inTheWay === null || signal.aborted || performance.now() > endMs) return inTheWay
+    await pause(healAgainMs, signal)
+  }
+}
+
+const sentenceOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+function toldOf({ recoveredMs, missed, unhealed }: Injected): string {
   if (missed !== undefined) return `not injected (${missed})`
+  if (unhealed) return `not healed (${unhealed})`
   return recoveredMs === undefined ? 'not recovered' : `recovered in ${(recoveredMs / 1_000).toFixed(1)} s`
 }
 

@@ -17,22 +17,33 @@ import { type Link, openLink } from '../faults/link.ts'
 import type { SmallDisk } from '../faults/small-disk.ts'
 import { freePorts } from '../system.ts'
 import type { ChaosApp } from './plan.ts'
-import type { Sources } from './read-history.ts'
+import type { LogNote, Sources } from './read-history.ts'
 
 /** Servers of its own, services as processes, and a link between each of them and each server. */
 export interface Stage extends Sources {
   readonly databaseUrl: string
+  /** For files; it goes with the stage. */
+  readonly home: string
   /** Where it is the stage's own. */
   readonly postgres?: EmbeddedPostgres
   readonly broker: EmbeddedKafka
-  readonly disk?: SmallDisk
+  readonly disks: Disks
   readonly apis: readonly string[]
+  /** Whoever changes the topic on purpose writes it down here, for the checker. */
+  readonly notes: LogNote[]
   /** Starts one more process of an app; what ends by itself is started again, as a platform does. */
   add(app: ChaosApp, env?: Readonly<Record<string, string>>): Promise<Actor>
   /** Ends it in order, for good. */
   remove(actor: Actor): Promise<void>
   actor(app: ChaosApp, instance: number): Actor | undefined
+  actors(app: ChaosApp): readonly Actor[]
   stop(): Promise<void>
+}
+
+/** Where the servers' data lies, if it can be full. */
+interface Disks {
+  readonly postgres?: SmallDisk | undefined
+  readonly kafka?: SmallDisk | undefined
 }
 
 export interface Actor {
@@ -43,6 +54,8 @@ export interface Actor {
   readonly running: () => RunningService
   /** Settings of its next start. */
   readonly setEnv: (env: Readonly<Record<string, string>>) => void
+  /** Ends it in order, and it stays away until what is returned is called. */
+  readonly rest: () => Promise<() => void>
 }
 
 const restartMs = 500
@@ -52,14 +65,13 @@ const settings = { RELAY_BACKOFF_CAP_MS: '2000', LOG_LEVEL: 'info' }
 export interface StageServers {
   readonly postgres?: EmbeddedPostgres
   readonly broker: EmbeddedKafka
-  /** Where the broker's log lies, if it can be filled. */
-  readonly disk?: SmallDisk
+  readonly disks?: Disks
 }
 
 /** The topics are made anew. */
 export async function openStage(
   counts: Readonly<Record<ChaosApp, number>>,
-  { postgres, broker, disk }: StageServers,
+  { postgres, broker, disks = {} }: StageServers,
 ): Promise<Stage> {
   const kafkaBrokers = broker.brokers
   const log = buildLogger({ service: 'e2e', level: 'silent' })
@@ -89,9 +101,8 @@ export async function openStage(
   }
   return {
     ...{ db, databaseUrl, kafka, kafkaBrokers, group: 'metrics-consumer' },
+    ...{ home, broker, disks, notes: [] },
     ...(postgres ? { postgres } : {}),
-    ...(disk ? { disk } : {}),
-    broker,
     apis: Array.from({ length: counts['like-api'] }, (_, i) => `http://127.0.0.1:${ports['like-api'] + i}`),
     add,
     async remove(actor) {
@@ -101,6 +112,7 @@ export async function openStage(
       await kept.stop()
     },
     actor: (app, instance) => actors.find(({ name }) => name === `${app}-${instance}`),
+    actors: (app) => actors.filter((actor) => actor.app === app),
     async stop() {
       await Promise.all(actors.map((actor) => actor.stop()))
       await database.drop()
@@ -143,13 +155,14 @@ async function keep({ home, plan, databaseUrl, kafkaBrokers, ...options }: KeepO
   let running = await start()
 
   const isOver = (): boolean => stopping.signal.aborted
+  let resting = 0
   async function supervise(): Promise<void> {
     while (!isOver()) {
       await running.process.exited
       await pause(restartMs, stopping.signal)
       while (!isOver() && running.process.hasExited()) {
         // Where a server is away it does not become ready: the next start finds it there.
-        const started = await start().catch(() => undefined)
+        const started = resting > 0 ? undefined : await start().catch(() => undefined)
         if (started) running = started
         else await pause(restartMs, stopping.signal)
       }
@@ -162,6 +175,11 @@ async function keep({ home, plan, databaseUrl, kafkaBrokers, ...options }: KeepO
     links,
     running: () => running,
     setEnv: (next) => void (env = next),
+    async rest() {
+      resting += 1
+      if (!running.process.hasExited()) await stopService(running)
+      return () => void (resting -= 1)
+    },
     async stop() {
       stopping.abort()
       if (!running.process.hasExited()) {

@@ -263,6 +263,18 @@ const plants: Record<string, { anomaly: Anomaly; plant: Plant }> = {
       return { ...history, transactions: [transactionOf([second]), ...others, transactionOf([first])] }
     },
   },
+  'a record lies in another partition than the one before it of its user and product': {
+    anomaly: 'order',
+    plant: (history, choice) => {
+      const [, second] = pick(neighbours(history), choice) ?? []
+      const at = history.records.findIndex(({ event }) => event?.id === second?.id)
+      const record = history.records[at]
+      if (second === undefined || record === undefined) return null
+      const elsewhere = { ...record, partition: 3, offset: 0 }
+      const marks = [...history.marks, { partition: 3, next: 1, end: 1 }]
+      return { ...history, marks, records: history.records.with(at, elsewhere) }
+    },
+  },
   'an event is not published': {
     anomaly: 'stuck',
     plant: (history, choice) => {

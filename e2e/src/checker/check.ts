@@ -11,7 +11,8 @@ import type { Finding, Verdict } from './verdict.ts'
  */
 export function check(history: History): Verdict {
   const { findings: answers, undecided } = checkAnswers(history)
-  const findings = [...answers, ...checkLog(history), ...checkEffects(history)]
+  const found = [...answers, ...checkLog(history), ...checkEffects(history)]
+  const findings = found.filter(({ excuse }) => excuse === undefined)
   const { requests, events, records, transactions } = history
   const decodable = records.filter(({ event }) => event !== null)
   return {
@@ -25,6 +26,7 @@ export function check(history: History): Verdict {
       copies: decodable.length - firstCopies(records).size,
       transactions: transactions.length,
       undecided,
+      excused: found.length - findings.length,
     },
   }
 }

@@ -42,6 +42,7 @@ export function correctHistory({ requests: wanted, pages, batches }: Recipe): Hi
       return { partition, next: end, end }
     }),
     letters: [],
+    logChanges: [],
   }
 }
 

@@ -6,12 +6,13 @@ import {
   groupBy,
   nameOf,
 } from './history.ts'
+import { whyOvertaken } from './log-changes.ts'
 import { type FirstCopy, firstCopies, placeOf, textOfRecord } from './log.ts'
 import type { Finding } from './verdict.ts'
 
 /** Compares what is on the topic with what became of it. */
 export function checkEffects(history: History): Finding[] {
-  const { events, records, transactions } = history
+  const { records, transactions } = history
   const firsts = firstCopies(records)
   const steps = stepsOf(transactions)
   const sums = checkSums(history, firsts)
@@ -26,7 +27,7 @@ export function checkEffects(history: History): Finding[] {
         : checkUnhandled(first, history),
     ),
     ...records.flatMap((record) => (record.event === null ? checkUnreadable(record, history) : [])),
-    ...checkHandled(events, steps),
+    ...checkHandled(history, { steps, firsts }),
     ...sums.map(({ finding }) => finding),
     ...checkCounts(history, new Set(sums.map(({ productId }) => productId))),
   ]
@@ -85,9 +86,13 @@ function checkUnreadable(
 
 /** The events of a (user, product) have their effects in the order of their commits. */
 function checkHandled(
-  events: readonly CommittedEvent[],
-  steps: ReadonlyMap<string, readonly number[]>,
+  { events, logChanges }: History,
+  {
+    steps,
+    firsts,
+  }: { steps: ReadonlyMap<string, readonly number[]>; firsts: ReadonlyMap<string, FirstCopy> },
 ): Finding[] {
+  const partitionOf = ({ id }: CommittedEvent) => firsts.get(id)?.partition
   const newest = new Map<string, { event: CommittedEvent; step: number }>()
   return events
     .toSorted((a, b) => a.seq - b.seq)
@@ -97,9 +102,11 @@ function checkHandled(
       const before = newest.get(nameOf(event))
       newest.set(nameOf(event), { event, step })
       if (before === undefined || before.step <= step) return []
+      const areApart = partitionOf(before.event) !== partitionOf(event)
       return [
         {
           anomaly: 'order',
+          excuse: whyOvertaken(logChanges, { event, step, areApart })?.kind,
           what: `${nameOf(event)}: event ${event.seq} had its effect before event ${before.event.seq}.`,
           evidence: [
             `transaction ${step} of the consumer handled event ${event.seq}`,

@@ -15,7 +15,19 @@ export interface History {
   readonly counts: readonly { readonly productId: number; readonly count: number }[]
   readonly marks: readonly Mark[]
   readonly letters: readonly Letter[]
+  /** What was done to the topic on purpose, one after the other. */
+  readonly logChanges: readonly LogChange[]
 }
+
+/**
+ * After it the order (I4) cannot be demanded of every event: it says of which not, and from which transaction of the
+ * consumer on. `docs/chaos.md` says why.
+ */
+export type LogChange =
+  /** While all ran: what is new of a key that moved is read beside what is old. */
+  | { readonly kind: 'partitions added'; readonly after: number; readonly moved: readonly number[] }
+  /** Deleted, made anew, all sent again: what was lost with the old log comes behind what was sent meanwhile. */
+  | { readonly kind: 'made again'; readonly after: number; readonly untilSeq: number }
 
 export interface Pair {
   readonly userId: number

@@ -1,5 +1,6 @@
 import { textOfChange, textOfEvent } from './answers.ts'
 import { type CommittedEvent, type History, type LogRecord, nameOf } from './history.ts'
+import { whyMisplaced } from './log-changes.ts'
 import type { Finding } from './verdict.ts'
 
 /** A record of an event: its first copy. */
@@ -17,14 +18,14 @@ export function firstCopies(records: readonly LogRecord[]): Map<string, FirstCop
 }
 
 /** Compares what was committed with what is on the topic. */
-export function checkLog({ events, records, letters }: History): Finding[] {
+export function checkLog({ events, records, letters, logChanges }: History): Finding[] {
   const firsts = firstCopies(records)
   const committed = new Map(events.map((event) => [event.id, event]))
   const planted = new Set(letters.flatMap(({ id, planted }) => (planted && id !== null ? [id] : [])))
   return [
     ...events.flatMap((event) => (planted.has(event.id) ? [] : checkArrival(event, firsts.get(event.id)))),
     ...[...firsts.values()].flatMap((first) => checkOrigin(first, committed.get(first.event.id))),
-    ...checkSends(events, firsts),
+    ...checkSends({ events, logChanges }, firsts),
   ]
 }
 
@@ -70,7 +71,10 @@ function checkOrigin(first: FirstCopy, event: CommittedEvent | undefined): Findi
 }
 
 /** First copies of a (user, product) lie in one partition, in the order of their commits. */
-function checkSends(events: readonly CommittedEvent[], firsts: ReadonlyMap<string, FirstCopy>): Finding[] {
+function checkSends(
+  { events, logChanges }: Pick<History, 'events' | 'logChanges'>,
+  firsts: ReadonlyMap<string, FirstCopy>,
+): Finding[] {
   const newest = new Map<string, { event: CommittedEvent; first: FirstCopy }>()
   return events
     .toSorted((a, b) => a.seq - b.seq)
@@ -79,12 +83,15 @@ function checkSends(events: readonly CommittedEvent[], firsts: ReadonlyMap<strin
       if (first === undefined) return []
       const before = newest.get(nameOf(event))
       newest.set(nameOf(event), { event, first })
-      // In another partition: the topic got more of them. Then the effects tell the order.
-      if (before?.first.partition !== first.partition || before.first.offset < first.offset) return []
+      if (before === undefined) return []
+      const areApart = before.first.partition !== first.partition
+      if (!areApart && before.first.offset < first.offset) return []
+      const how = areApart ? 'in another partition than' : 'before'
       return [
         {
           anomaly: 'order',
-          what: `${nameOf(event)}: event ${event.seq} lies on the topic before event ${before.event.seq}.`,
+          excuse: whyMisplaced(logChanges, { event, areApart })?.kind,
+          what: `${nameOf(event)}: event ${event.seq} lies on the topic ${how} event ${before.event.seq}.`,
           evidence: [textOfRecord(first), textOfRecord(before.first)],
         },
       ]

@@ -1,3 +1,5 @@
+import type { LogChange } from './history.ts'
+
 /**
  * What may have gone wrong, by Jepsen's names where it has one (docs/chaos.md explains each). `order` stands for its
  * non-monotonic sends and polls.
@@ -19,6 +21,8 @@ export interface Finding {
   readonly what: string
   /** What shows it, in the order in which it happened. */
   readonly evidence: readonly string[]
+  /** What was done to the topic explains it: it is counted, and no anomaly. */
+  readonly excuse?: LogChange['kind'] | undefined
 }
 
 export interface Verdict {
@@ -35,6 +39,8 @@ export interface Verdict {
     readonly transactions: number
     /** (user, product)s with so many unanswered requests that their answers were not put in order. */
     readonly undecided: number
+    /** Orders that do not hold, and are explained by what was done to the topic. */
+    readonly excused: number
   }
 }
 
@@ -69,12 +75,19 @@ export function explain(verdict: Verdict): string {
       : [
           `The answers of ${facts.undecided} (user, product)s have too many unknown among them to be put in order.`,
         ]
+  const excused =
+    facts.excused === 0
+      ? []
+      : [
+          `${facts.excused} times two events of a (user, product) lie apart or out of order, as partitions were added or the topic was made again.`,
+        ]
   const found = shortest(verdict)
-  if (found === undefined) return [`Valid: ${looked}.`, ...undecided].join('\n')
+  if (found === undefined) return [`Valid: ${looked}.`, ...undecided, ...excused].join('\n')
   const counts = [...countByName(verdict)].map(([anomaly, count]) => `${count} × ${anomaly}`)
   return [
     `INVALID: ${counts.join(', ')}; ${looked}.`,
     ...undecided,
+    ...excused,
     `The shortest explanation, ${found.anomaly}: ${found.what}`,
     ...found.evidence.map((line) => `  - ${line}`),
   ].join('\n')

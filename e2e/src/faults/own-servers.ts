@@ -1,4 +1,4 @@
-import { appendFile, mkdir, mkdtemp } from 'node:fs/promises'
+import { appendFile, chmod, mkdir, mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
@@ -16,7 +16,7 @@ const log = buildLogger({ service: 'e2e', level: 'silent' })
 
 interface Own<T> {
   server: T
-  /** Where its log lies, if it can be filled. */
+  /** Where its data lies, if it can be full. */
   disk?: SmallDisk
   remove(): Promise<void>
 }
@@ -35,24 +35,36 @@ export const ownKafka = (settings: readonly string[] = []): Promise<Own<Embedded
     return server
   })
 
-/** Its log lies on a disk that can be filled. */
-export async function ownKafkaOnSmallDisk(): Promise<Own<EmbeddedKafka>> {
+/** Its log lies on a disk that can be full. */
+export const ownKafkaOnSmallDisk = (): Promise<Own<EmbeddedKafka>> =>
+  onSmallDisk(join('kafka', 'data'), (home) => startEmbeddedKafka({ home, log }))
+
+/** All of its data does. Whoever runs it instead of root must reach it in there. */
+export const ownPostgresOnSmallDisk = (): Promise<Own<EmbeddedPostgres>> =>
+  onSmallDisk('postgres', async (home) => {
+    await chmod(home, 0o755)
+    return startEmbeddedPostgres({ home, log })
+  })
+
+/** What is not used costs nothing; a run of an hour leaves half of it in PostgreSQL. */
+const diskMegabytes = 4_000
+
+async function onSmallDisk<T extends EmbeddedKafka | EmbeddedPostgres>(
+  folder: string,
+  start: (home: string) => Promise<T>,
+): Promise<Own<T>> {
   let disk: SmallDisk | undefined
-  const kafka = await own(
+  const server = await own(
     async (home) => {
-      const data = join(home, 'kafka', 'data')
-      await mkdir(data, { recursive: true })
-      disk = mountSmallDisk(data, diskMegabytes)
-      return startEmbeddedKafka({ home, log })
+      const path = join(home, folder)
+      await mkdir(path, { recursive: true })
+      disk = mountSmallDisk(path, diskMegabytes)
+      return start(home)
     },
     () => disk?.unmount(),
   )
-  if (disk === undefined) throw new Error('Kafka was started without its disk.')
-  return { ...kafka, disk }
+  return disk === undefined ? server : { ...server, disk }
 }
-
-/** A run of an hour leaves a tenth of it on the topic. */
-const diskMegabytes = 1_000
 
 async function own<T extends EmbeddedKafka | EmbeddedPostgres>(
   start: (home: string) => Promise<T>,

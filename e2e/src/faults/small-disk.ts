@@ -1,37 +1,47 @@
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { open, rm } from 'node:fs/promises'
+import { mkdtempSync, rmSync, statfsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-/** A file system of its own, in memory, that can be filled. */
+/** A file system of its own, in memory, that can be full. */
 export interface SmallDisk {
-  fill(): Promise<void>
-  empty(): Promise<void>
+  /** Makes it as small as what lies on it: no byte more. */
+  fill(): void
+  /** Makes room again. */
+  empty(): void
   unmount(): void
 }
 
+const fillTriesMax = 50
+
 /** Mounts one there. Throws, with mount's own words, where that is not allowed. */
 export function mountSmallDisk(path: string, megabytes: number): SmallDisk {
-  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${megabytes}m`, 'tmpfs', path], {
-    encoding: 'utf8',
-  })
-  if (mounted.status !== 0) throw new Error(mounted.error?.message ?? mounted.stderr.trim())
-  const filler = join(path, 'filler')
+  const mount = (...args: string[]) => {
+    const mounted = spawnSync('mount', args, { encoding: 'utf8' })
+    if (mounted.status !== 0) throw new Error(mounted.error?.message ?? mounted.stderr.trim())
+  }
+  const resize = (bytes: number) => {
+    mount('-o', `remount,size=${bytes}`, path)
+  }
+  mount('-t', 'tmpfs', '-o', `size=${megabytes}m`, 'tmpfs', path)
   return {
-    async fill() {
-      const file = await open(filler, 'a')
-      try {
-        const bytes = Buffer.alloc(1_000_000)
-        for (;;) await file.write(bytes)
-      } catch (error) {
-        if (!(error instanceof Error && 'code' in error && error.code === 'ENOSPC')) throw error
-      } finally {
-        await file.close()
+    fill() {
+      for (let left = fillTriesMax; ; left -= 1) {
+        const { blocks, bfree, bsize } = statfsSync(path)
+        try {
+          resize((blocks - bfree) * bsize)
+          return
+        } catch (error) {
+          // It grew in between, and it cannot be made smaller than it is.
+          if (left === 0) throw error
+        }
       }
     },
-    empty: () => rm(filler, { force: true }),
-    unmount: () => void spawnSync('umount', [path]),
+    empty: () => {
+      resize(megabytes * 1_048_576)
+    },
+    // Lazily: backends of a server that was killed a moment ago may still be in there.
+    unmount: () => void spawnSync('umount', ['-l', path]),
   }
 }
 

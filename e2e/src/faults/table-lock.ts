@@ -20,6 +20,10 @@ export const lockCursors = (db: Database): Promise<TableLock> =>
 export const lockEffects = (db: Database): Promise<TableLock> =>
   lockTable(db, 'metrics.product_metrics', 'metrics-consumer')
 
+/** Every like waits, in the middle of its transaction: its row is there, its event is not. */
+export const lockOutbox = (db: Database): Promise<TableLock> =>
+  lockTable(db, 'catalog.outbox_events', 'like-api')
+
 /** Every step of a rebuild waits. */
 export const lockRebuild = (db: Database): Promise<TableLock> => lockTable(db, 'metrics.rebuild_ids', 'cli')
 
@@ -36,7 +40,8 @@ async function lockTable(db: Database, table: string, service: Service): Promise
   }
 }
 
-async function readWaiting(db: Database, service: Service): Promise<number[]> {
+/** Backends of the service that wait for a lock. */
+export async function readWaiting(db: Database, service: Service): Promise<number[]> {
   const rows = await db.query<{ pid: number }>(sql`
     select pid from pg_stat_activity
     where datname = current_database() and application_name = ${`likewise-${service}`} and wait_event_type = 'Lock'`)

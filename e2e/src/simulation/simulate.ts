@@ -188,6 +188,7 @@ function historyOf(
     marks: broker.partitions.map((log, partition) => {
       return { partition, next: Number(inbox.marks.get(partition)?.nextOffset ?? 0n), end: log.length }
     }),
+    logChanges: [],
     letters: [
       ...inbox.letters
         .filter(({ resolution }) => resolution !== 'redriven')

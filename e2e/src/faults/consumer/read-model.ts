@@ -109,7 +109,8 @@ export async function readUnread(
   const marks = await readNextOffsets(db, consumer, topics.catalogEvents)
   return ends.flatMap(({ partition, end, committed }) => {
     const [mark, told] = [marks.get(partition) ?? 0n, committed ?? 0n]
-    if (mark === end && told === end) return []
+    // An empty log has nothing to be read, whatever was reached in one before it.
+    if (end === 0n || (mark === end && told === end)) return []
     return `${String(partition)}: marked ${String(mark)}, committed ${String(told)} of ${String(end)}`
   })
 }
