@@ -90,13 +90,17 @@ async function checkTransactions(db: Database, name: string): Promise<Check> {
     return warn(name, `the prepared transaction ${prepared.gid} is ${String(prepared.minutes)} minutes old`, 'Vacuum removes nothing while it stays: commit prepared, or rollback prepared.') // prettier-ignore
   if (oldest)
     return warn(name, `a transaction of ${oldest.who || 'somebody'} is open for ${String(oldest.minutes)} minutes (pid ${String(oldest.pid)})`, 'Vacuum removes nothing while it stays: let it end, or select pg_terminate_backend(pid).') // prettier-ignore
+  const [own] = await db.query<{ who: string; seesAll: boolean }>(
+    sql`select current_user::text as who, pg_has_role('pg_read_all_stats', 'usage') as "seesAll"`,
+  )
+  if (own?.seesAll !== true)
+    return warn(name, 'how long those of other users are open is not to be seen', `Let the owner run: grant pg_read_all_stats to ${own?.who ?? ''};`) // prettier-ignore
   return ok(name, `none is open for more than ${String(longMinutes)} minutes`)
 }
 
 async function checkConnections(db: Database, name: string): Promise<Check> {
   const [row] = await db.query<{ used: number; most: number }>(sql`
-    select count(*)::int as used, current_setting('max_connections')::int as most from pg_stat_activity
-    where backend_type = 'client backend'`)
+    select sum(numbackends)::int as used, current_setting('max_connections')::int as most from pg_stat_database`)
   const { used = 0, most = 1 } = row ?? {}
   const says = `${String(used)} of ${String(most)} are in use`
   if (used < busyShare * most) return ok(name, says)

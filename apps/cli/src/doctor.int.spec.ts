@@ -1,4 +1,5 @@
 import { raw, sql } from '@likewise/database'
+import { urlAs } from '@likewise/database/testing'
 import { ensureTopics, removeTopics } from '@likewise/kafka'
 import { idAt } from './rebuild-testing.ts'
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals'
@@ -79,8 +80,10 @@ describe('likewise doctor', () => {
     await world.metrics.execute(sql`alter database ${raw(name)} reset synchronous_commit`)
     const { text } = await world.run(
       (program, tools) => {
-        process.env['CATALOG_DATABASE_URL'] =
-          `${process.env['CATALOG_DATABASE_URL'] ?? ''}?options=-c%20synchronous_commit%3Doff`
+        const url = new URL(process.env['CATALOG_DATABASE_URL'] ?? '')
+        const options = `${url.searchParams.get('options') ?? ''} -c synchronous_commit=off`
+        url.searchParams.set('options', options)
+        process.env['CATALOG_DATABASE_URL'] = url.href
         addDoctorCommand(program, tools)
       },
       'doctor',
@@ -91,6 +94,23 @@ describe('likewise doctor', () => {
       level: 'fail',
       says: expect.stringContaining('synchronous_commit is off for the services'),
     })
+  })
+
+  it('says that it may not see how long transactions are open', async () => {
+    const { text } = await world.run(
+      (program, tools) => {
+        process.env['METRICS_DATABASE_URL'] = urlAs('likewise_reader', process.env['METRICS_DATABASE_URL'] ?? '') // prettier-ignore
+        addDoctorCommand(program, tools)
+      },
+      'doctor',
+      '--json',
+    )
+    const { checks } = JSON.parse(text) as { checks: Check[] }
+    expect(checks.find(({ name }) => name === 'metrics.transactions')).toMatchObject({
+      level: 'warn',
+      todo: 'Let the owner run: grant pg_read_all_stats to likewise_reader;',
+    })
+    expect(checks.find(({ name }) => name === 'catalog.transactions')).toMatchObject({ level: 'ok' })
   })
 
   it('finds a migration that is missing, one that failed, and a database of another version', async () => {

@@ -100,7 +100,7 @@ describe('likewise trace', () => {
     expect(waiting?.state).toBe('a dead letter')
     expect(stagesOf(waiting)).toEqual(['liked', 'enqueued', 'published', 'settled', 'dead_letter'])
     const action = { consumer: world.consumer, actor: 'ana', horizon, work: applyToProductMetrics }
-    await exhaust(discard(world.metrics, { ...action, selection: { key: '100' } }))
+    await exhaust(discard(world.sides.metrics, { ...action, selection: { key: '100' } }))
     const [given] = await traces(id)
     expect(given?.state).toBe('given up')
     expect(stagesOf(given)?.slice(-3)).toEqual(['resolved', 'audited', 'discarded'])

@@ -24,13 +24,18 @@ export interface Suspect {
 export interface Compared {
   readonly products: number
   readonly likes: number
-  /** The first `suspectsMax` of them. */
   readonly suspects: readonly Suspect[]
-  readonly suspectsTotal: number
+  /** So many more were found. */
+  readonly more: number
 }
 
 /** So many are looked at in one run; where more differ, it is no matter of single products. */
 const suspectsMax = 10_000
+/**
+ * So many more whose count is right and not the sum of their buckets: of a few, buckets were lost; where it is so of many,
+ * they have counts of before there were buckets, and nothing is wrong.
+ */
+const unevenMax = 1_000
 
 /** Why the sums of a product are not the same on both sides although nothing is wrong with it. */
 interface Known {
@@ -51,19 +56,21 @@ export async function compareAll(
   const known = await readKnown(moment, sides)
   const about = await countAbout(moment)
   tell(0, Math.max(about, 0)) // both sides are sorted before the first one comes
-  const found = { products: 0, likes: 0, suspects: [] as Suspect[], suspectsTotal: 0 }
+  const [suspects, uneven]: [Suspect[], Suspect[]] = [[], []]
+  const found = { products: 0, likes: 0, more: 0 }
   for await (const page of streamSums(moment, sides)) {
     for (const sums of page) {
       found.products += 1
       found.likes += sums.likes
-      if (!isSuspect(sums, known.get(sums.productId))) continue
-      found.suspectsTotal += 1
-      if (found.suspects.length < suspectsMax)
-        found.suspects.push({ productId: sums.productId, events: sums.written.count })
+      const suspect = { productId: sums.productId, events: sums.written.count }
+      if (!isSuspect(sums, known.get(sums.productId))) {
+        if (sums.likeCount !== sums.inBuckets && uneven.length < unevenMax) uneven.push(suspect)
+      } else if (suspects.length < suspectsMax) suspects.push(suspect)
+      else found.more += 1
     }
     tell(found.products, Math.max(about, found.products))
   }
-  return found
+  return { ...found, suspects: [...suspects, ...uneven] }
 }
 
 /** Products that have a count, as the statistics have it. */

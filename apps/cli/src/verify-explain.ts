@@ -13,6 +13,7 @@ export type FindingKind =
   | 'uncounted'
   | 'doubled'
   | 'repeated'
+  | 'bucket'
   | 'unknown'
   | 'no_event'
   | 'changed'
@@ -42,12 +43,16 @@ export interface Explained {
 const net = (events: readonly { isLike: boolean }[]): number =>
   events.reduce((sum, event) => sum + effectOf(event), 0)
 
+/** Something of it waits for somebody to decide. */
+export const isWaiting = ({ findings }: Explained): boolean =>
+  findings.some(({ kind }) => kind === 'parked' || kind === 'dead_letter')
+
 /** Says what is wrong with a product; nothing is found where nothing is. Pure. */
 export function explain(facts: Facts): Explained {
   const sorted = sortEvents(facts)
   const likeCount = (facts.likeCount ?? 0) - net(sorted.countedAfter)
-  const certain = [...waitingOf(sorted), ...byMinutes(facts, sorted)]
-  const findings = accounted(likeCount - facts.likes, certain, facts)
+  const { found, odd } = byMinutes(facts, sorted)
+  const findings = accounted(likeCount - facts.likes, { found: [...waitingOf(sorted), ...found], odd }, facts)
   return { productId: facts.productId, likes: facts.likes, likeCount, findings }
 }
 
@@ -66,11 +71,17 @@ const sideOf = ({ isLike }: { isLike: boolean }): Side => (isLike ? 'added' : 'r
 type Doubtful = Finding & { readonly otherwise?: Finding | null }
 type Counted = 'yes' | 'no' | 'unknown'
 
+interface ByMinutes {
+  readonly found: readonly Doubtful[]
+  /** What buckets have more, or less, than all events make up. */
+  readonly odd: readonly Finding[]
+}
+
 /**
  * What the buckets say of each event whose effect is not certain: as many as they have more than the certain ones make up
  * were counted. What they have beyond all that was counted twice, or by nothing.
  */
-function byMinutes(facts: Facts, sorted: Sorted): Doubtful[] {
+function byMinutes(facts: Facts, sorted: Sorted): ByMinutes {
   const stretches = stretchesOf(facts.buckets, facts.coveredFromMs)
   for (const event of [...sorted.counted, ...sorted.countedAfter]) {
     const stretch = stretches.at(event.atMs)
@@ -104,7 +115,7 @@ function byMinutes(facts: Facts, sorted: Sorted): Doubtful[] {
     if (take(event, 1) === 'yes') found.push(counted)
     else found.push({ ...counted, otherwise: { ...counted, off: 0 } })
   }
-  return [...found, ...stretches.all().flatMap((stretch) => oddOf(stretch, sorted))]
+  return { found, odd: stretches.all().flatMap((stretch) => oddOf(stretch, sorted)) }
 }
 
 const of = (kind: FindingKind, id: string, off: number): Finding => ({ kind, off, of: [id] })
@@ -126,22 +137,29 @@ function oddOf(stretch: Stretch, { counted, countedAfter }: Sorted): Finding[] {
   })
 }
 
+/** That is not in the count: its events were counted once each. */
+const inBucketOnly = ({ kind, off, of, detail }: Finding): Finding => ({
+  ...{ kind: 'bucket', off: 0, of },
+  detail: `${detail ?? ''}: ${String(Math.abs(off))} too ${kind === 'doubled' ? 'many' : 'few'}`,
+})
+
 /** Makes the findings add up to what the count is off by, as far as that can be told. */
-function accounted(off: number, found: readonly Doubtful[], facts: Facts): Told[] {
+function accounted(off: number, { found, odd }: ByMinutes, facts: Facts): Told[] {
   const sum = (findings: readonly Finding[]) => findings.reduce((total, finding) => total + finding.off, 0)
   const sure = found.map(({ otherwise: _otherwise, ...finding }) => finding)
   const otherwise = found.flatMap(({ otherwise: other, ...finding }) =>
     other === undefined ? finding : (other ?? []),
   )
   // What the minutes do not tell is so or otherwise for all of it: whichever adds up.
-  for (const some of [sure, otherwise]) if (sum(some) === off) return grouped(some)
+  for (const some of [sure, otherwise]) if (sum(some) + sum(odd) === off) return grouped([...some, ...odd])
   // Counts of before there were minutes are in none of them, so that alone says nothing.
   const apart = (facts.likeCount ?? 0) - stretchesOf(facts.buckets, facts.coveredFromMs).net
   for (const some of [otherwise, sure]) {
-    if (apart !== 0 && sum(some) + apart === off)
-      return grouped([...some, { kind: 'changed', off: apart, of: [] }])
+    if (apart === 0 || sum(some) + sum(odd) + apart !== off) continue
+    if (sum(odd) + apart === 0) return grouped([...some, ...odd.map(inBucketOnly)])
+    return grouped([...some, ...odd, { kind: 'changed', off: apart, of: [] }])
   }
-  return grouped([...sure, { kind: 'unexplained', off: off - sum(sure), of: [] }])
+  return grouped([...sure, ...odd, { kind: 'unexplained', off: off - sum(sure) - sum(odd), of: [] }])
 }
 
 const namedMax = 100

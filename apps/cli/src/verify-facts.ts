@@ -1,8 +1,14 @@
 import { type Queryable, sql } from '@likewise/database'
 import { type Remembered, readRemembered, readRememberedOf } from '@likewise/inbox'
 import { type Bucket, eventTimeMs, readBuckets } from '@likewise/metrics'
-import { type HeldEvent, type Ledger, readHeldSince, readLedgerOf } from '@likewise/outbox'
-import type { Sides } from './verify-moment.ts'
+import {
+  type HeldEvent,
+  type LedgerEvent,
+  type LedgerPart,
+  readHeldSince,
+  readLedgerOf,
+} from '@likewise/outbox'
+import type { Moment, Sides } from './verify-moment.ts'
 import { likeTypes } from './verify-sums.ts'
 
 /** An event that the outbox still has. */
@@ -38,8 +44,10 @@ export interface Facts {
   readonly likers: ReadonlyMap<number, number>
   /** null: no row. */
   readonly likeCount: number | null
-  /** In the order of their commits, for a user. */
+  /** Those of the moment in the order of their commits, for a user. */
   readonly events: readonly FactEvent[]
+  /** The snapshot by which they were read. */
+  readonly seenBy: string
   readonly remembered: ReadonlyMap<string, Remembered>
   readonly held: readonly HeldEvent[]
   readonly letters: readonly FactLetter[]
@@ -47,12 +55,7 @@ export interface Facts {
 }
 
 /** Where facts are read: `handled` before `later`, so that everything which was handled is in the outbox. */
-export interface Lookout {
-  readonly committed: Queryable
-  readonly ledger: Ledger
-  readonly handled: Queryable
-  readonly later: Queryable
-}
+type Lookout = Pick<Moment, 'committed' | 'ledger' | 'handled' | 'later'>
 
 /** What is known of these products. Looks through likes, outbox and handled ids once, however many they are. */
 export async function readFacts(
@@ -68,11 +71,10 @@ export async function readFacts(
   const counts = await handled.query<{ id: bigint; likeCount: number }>(sql`
     select product_id as id, like_count::float8 as "likeCount" from metrics.product_metrics
     where product_id = any (${ids}::bigint[])`)
-  const rows = await readLedgerOf(later, ledger, { topic, eventTypes: likeTypes, keys })
+  const written = await readLedgerOf(later, ledger, { topic, eventTypes: likeTypes, keys })
   const held = await readHeldSince(later, ledger, { topic, keys })
-  const events = groups(rows, ({ partitionKey }) => partitionKey)
-  const factEvents = new Map([...events].map(([key, list]) => [key, list.map(factOf)]))
-  const users = [...new Set([...factEvents.values()].flatMap((list) => list.flatMap(({ userId }) => userId ?? [])))] // prettier-ignore
+  const events = factsOf(written)
+  const users = [...new Set([...events.values()].flatMap((list) => list.flatMap(({ userId }) => userId ?? [])))] // prettier-ignore
   const likes = await committed.query<{ id: bigint; likes: number }>(sql`
     select product_id as id, count(*)::float8 as likes from catalog.likes
     where product_id = any (${ids}::bigint[]) group by 1`)
@@ -96,7 +98,8 @@ export async function readFacts(
     likes: likesOf.get(key) ?? 0,
     likeCount: countOf.get(key) ?? null,
     likers: new Map((byKey.likers.get(key) ?? []).map(({ userId, atMs }) => [userId, atMs])),
-    events: factEvents.get(key) ?? [],
+    events: events.get(key) ?? [],
+    seenBy: written.snapshot,
     remembered: new Map((byKey.remembered.get(key) ?? []).map((one) => [one.id, one])),
     held: byKey.held.get(key) ?? [],
     letters: byKey.letters.get(key) ?? [],
@@ -105,27 +108,46 @@ export async function readFacts(
 }
 
 /**
+ * The same products with what was written since, all of which were read by the same snapshot. `later` must be REPEATABLE READ.
+ */
+export async function readOn(
+  { ledger, later }: Pick<Lookout, 'ledger' | 'later'>,
+  { topic }: Pick<Sides, 'topic'>,
+  all: readonly Facts[],
+): Promise<Facts[]> {
+  const [since, keys] = [all[0]?.seenBy ?? ledger.snapshot, all.map(({ productId }) => String(productId))]
+  const written = await readLedgerOf(later, ledger, { topic, eventTypes: likeTypes, keys, since })
+  const fresh = factsOf(written)
+  return all.map((facts) => {
+    const events = fresh.get(String(facts.productId))
+    return { ...facts, seenBy: written.snapshot, ...(events && { events: [...facts.events, ...events] }) }
+  })
+}
+
+/**
  * The same product as it is now: what has happened since its facts were read. All but that was found before, so this is quick
  * enough to be done while batches wait.
  */
 export async function readFactsAgain(
-  facts: Facts,
+  before: Facts,
   { ledger, handled, later }: Omit<Lookout, 'committed'>,
-  { consumer, topic }: Sides,
+  sides: Pick<Sides, 'consumer' | 'topic'>,
 ): Promise<Facts> {
-  const key = String(facts.productId)
-  const since = await readLedgerOf(later, ledger, { topic, eventTypes: likeTypes, keys: [key], since: true })
-  const events = [...facts.events.filter(({ committed }) => committed), ...since.map(factOf)]
-  const ids = [...events.map(({ id }) => id), ...facts.remembered.keys()]
+  const { consumer, topic } = sides
+  const key = String(before.productId)
+  const [facts = before] = await readOn({ ledger, later }, sides, [before])
+  // What was held then, and is not told of any more, waits until it is remembered.
+  const isNow = await readHeldSince(later, ledger, { topic, keys: [key] })
+  const held = [...new Map([...facts.held, ...isNow].map((one) => [one.id, one])).values()]
+  const ids = [...facts.events, ...held].map(({ id }) => id).concat(...facts.remembered.keys())
   const [metric] = await handled.query<{ likeCount: number }>(sql`
     select like_count::float8 as "likeCount" from metrics.product_metrics
     where product_id = ${BigInt(facts.productId)}`)
   return {
     ...facts,
-    events,
+    held,
     likeCount: metric?.likeCount ?? null,
     remembered: await readRemembered(handled, consumer, ids),
-    held: await readHeldSince(later, ledger, { topic, keys: [key] }),
     letters: await readLettersOf(handled, { consumer, topic }, [key]),
     buckets: await readBuckets(handled, [BigInt(facts.productId)]),
   }
@@ -143,13 +165,12 @@ async function readLettersOf(
     where consumer = ${consumer} and topic = ${topic} and record_key = any (${keys}::text[]) order by id`)
 }
 
-function factOf(row: {
-  id: string
-  eventType: string
-  payload: string
-  committed: boolean
-  published: boolean
-}): FactEvent {
+const factsOf = ({ events }: LedgerPart): Map<string, FactEvent[]> =>
+  new Map(
+    [...groups(events, ({ partitionKey }) => partitionKey)].map(([key, rows]) => [key, rows.map(factOf)]),
+  )
+
+function factOf(row: LedgerEvent): FactEvent {
   const { id, committed, published } = row
   const data = readPayload(row.payload)
   const createdAt = typeof data.createdAt === 'string' ? data.createdAt : ''

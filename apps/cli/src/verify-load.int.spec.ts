@@ -4,8 +4,8 @@ import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals'
 import { explain } from './verify-explain.ts'
 import { readFacts } from './verify-facts.ts'
 import { atOneMoment } from './verify-moment.ts'
-import { repairProduct } from './verify-repair.ts'
-import { type VerifyWorld, kafka, openWorld } from './verify-testing.ts'
+import { repairProducts } from './verify-repair.ts'
+import { type VerifyWorld, openWorld } from './verify-testing.ts'
 
 jest.setTimeout(180_000)
 
@@ -74,7 +74,7 @@ describe('while likes pour in, and relay and consumer begin anew', () => {
   })
 
   it('nothing is found where every product is looked at closely, and a repair of each changes nothing', async () => {
-    const sides = { ...world, kafka }
+    const { sides } = world
     const patience = { patienceMs: 60_000, tell: () => undefined }
     const outcome = await atOneMoment(sides, patience, async (moment) => {
       const all = Array.from({ length: products }, (_, i) => i + 1)
@@ -82,10 +82,8 @@ describe('while likes pour in, and relay and consumer begin anew', () => {
       expect(facts.flatMap((one) => explain(one).findings)).toEqual([])
       expect(facts.some(({ events }) => events.some(({ committed }) => !committed))).toBe(true)
       const repaired: string[] = []
-      for (const one of facts) {
-        const { outcome: its } = await repairProduct(sides, moment, { facts: one, actor: 'test' })
+      for await (const { outcome: its } of repairProducts(sides, moment, { facts, actor: 'test' }))
         repaired.push(its)
-      }
       return { repaired: [...new Set(repaired)] }
     })
     expect(outcome).toEqual({ repaired: ['nothing to do'] })

@@ -21,6 +21,8 @@ export interface Moment {
   /** The producer side as of C. */
   readonly committed: Tx
   readonly ledger: Ledger
+  /** Of the topic. */
+  readonly partitions: number
   /** The consumer side as of M, where every record that carries an event of C lies before its marks. */
   readonly handled: Tx
   /** The producer side after M: everything that M has handled is in it. */
@@ -85,7 +87,13 @@ async function lookOnce<T extends object>(
         await holdRemembered(handled)
         // Once more, as this transaction sees it: a mark goes back where the topic was made again.
         const behind = await readBehind(handled, sides, ends)
-        return behind ?? catalog.tx((later) => work({ committed, ledger, handled, later }), snapshotTx)
+        return (
+          behind ??
+          catalog.tx(
+            (later) => work({ committed, ledger, handled, later, partitions: ends.length }),
+            snapshotTx,
+          )
+        )
       }, snapshotTx)
     }, snapshotTx)
   } catch (error) {

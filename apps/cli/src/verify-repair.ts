@@ -2,7 +2,7 @@ import { type Tx, sql } from '@likewise/database'
 import { aggregateType } from '@likewise/events'
 import { lockMarksOf, remember } from '@likewise/inbox'
 import { lockProduct, setBuckets, setCount } from '@likewise/metrics'
-import { type Facts, readFactsAgain } from './verify-facts.ts'
+import { type Facts, readFactsAgain, readOn } from './verify-facts.ts'
 import { type Mending, mendingOf } from './verify-mend.ts'
 import type { Moment, Sides } from './verify-moment.ts'
 import { likeTypes } from './verify-sums.ts'
@@ -21,13 +21,36 @@ export interface Repaired {
 const repairTimeoutMs = 120_000
 const limit = `${String(repairTimeoutMs)}ms`
 
+type Of = Pick<Moment, 'ledger' | 'partitions'>
+
+/**
+ * Puts products right, one after the other. What is written meanwhile is read before each, for all that are left: so next to
+ * nothing is left to read while batches wait.
+ */
+export async function* repairProducts(
+  sides: Sides,
+  moment: Of,
+  { facts, actor }: { facts: readonly Facts[]; actor: string },
+): AsyncGenerator<Repaired> {
+  for (let left = facts; left.length > 0;) {
+    const [next, ...others] = await sides.catalog.tx(
+      (later) => readOn({ ...moment, later }, sides, left),
+      repeatableRead,
+    )
+    if (next) yield await repairProduct(sides, moment, { facts: next, actor })
+    left = others
+  }
+}
+
+const repeatableRead = { isolation: 'RepeatableRead' } as const
+
 /**
  * Puts a product right, in one transaction that holds the marks of its partitions and all that is counted of it: its batches
  * and redrives wait meanwhile. What it finds then decides, not what was found before.
  */
-export async function repairProduct(
+async function repairProduct(
   sides: Sides,
-  { ledger }: Pick<Moment, 'ledger'>,
+  { ledger, partitions }: Of,
   { facts, actor }: { facts: Facts; actor: string },
 ): Promise<Repaired> {
   const { metrics, catalog, consumer, topic } = sides
@@ -38,12 +61,13 @@ export async function repairProduct(
       await tx.execute(sql`
         select set_config('idle_in_transaction_session_timeout', ${limit}, true),
                set_config('statement_timeout', ${limit}, true), set_config('lock_timeout', '10s', true)`)
-      await lockMarksOf(tx, { consumer, topic }, key)
+      await lockMarksOf(tx, { consumer, topic }, { key, partitions })
       await lockProduct(tx, BigInt(key))
       // Begun under the locks: all that was handled is in it.
-      const now = await catalog.tx((later) => readFactsAgain(facts, { ledger, handled: tx, later }, sides), {
-        isolation: 'RepeatableRead',
-      })
+      const now = await catalog.tx(
+        (later) => readFactsAgain(facts, { ledger, handled: tx, later }, sides),
+        repeatableRead,
+      )
       const mending = mendingOf(now)
       const [productId, was] = [facts.productId, now.likeCount]
       const nothing = { productId, was, likeCount: was ?? 0, buckets: 0, remembered: 0 }

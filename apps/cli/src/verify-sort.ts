@@ -121,23 +121,30 @@ function unknownOf({ events, remembered, letters, coveredFromMs }: Facts): FactE
   )
 }
 
-/** Each user's events must be likes and unlikes in turns, and end with what is in likes. */
+/**
+ * Each user's events must be likes and unlikes in turns, and end with what is in likes. What followed one of before the outbox
+ * is whole may be gone, so such a one proves nothing.
+ */
 function changesOf(
   { likers, coveredFromMs }: Facts,
   ofMoment: readonly FactEvent[],
 ): Pick<Sorted, 'repeated' | 'silent'> {
+  const isYoung = ({ id }: FactEvent): boolean => (uuidV7TimeMs(id) ?? Infinity) >= coveredFromMs
   const last = new Map<number, FactEvent>()
   const repeated: FactEvent[] = []
   for (const event of ofMoment) {
     if (event.userId === null) continue
-    if (last.get(event.userId)?.isLike === event.isLike) repeated.push(event)
+    const before = last.get(event.userId)
+    if (before?.isLike === event.isLike && isYoung(before)) repeated.push(event)
     else last.set(event.userId, event)
   }
   const silent: SilentChange[] = []
-  for (const [userId, { isLike, atMs }] of last) {
+  for (const [userId, event] of last) {
     const likedAtMs = likers.get(userId)
-    if (isLike && likedAtMs === undefined) silent.push({ userId, isLike: false, atMs })
-    if (!isLike && likedAtMs !== undefined) silent.push({ userId, isLike: true, atMs: likedAtMs })
+    if (event.isLike && likedAtMs === undefined && isYoung(event))
+      silent.push({ userId, isLike: false, atMs: event.atMs })
+    if (!event.isLike && likedAtMs !== undefined && (isYoung(event) || likedAtMs >= coveredFromMs))
+      silent.push({ userId, isLike: true, atMs: likedAtMs })
   }
   for (const [userId, atMs] of likers)
     if (!last.has(userId) && atMs >= coveredFromMs) silent.push({ userId, isLike: true, atMs })

@@ -1,5 +1,6 @@
 import { type Sql, sql, streamRows } from '@likewise/database'
 import { LikeAdded, LikeRemoved } from '@likewise/events'
+import { bucketNets } from '@likewise/metrics'
 import type { Moment, Sides } from './verify-moment.ts'
 
 /** What each side says of a product. */
@@ -7,6 +8,8 @@ export interface Sums {
   readonly productId: number
   readonly likes: number
   readonly likeCount: number
+  /** Likes minus unlikes of its minutes, hours and days. */
+  readonly inBuckets: number
   /** Events of the time that the outbox still covers: those it has, and those that are remembered as handled. */
   readonly written: Ids
   readonly handled: Ids
@@ -44,6 +47,7 @@ const product = (key: Sql): Sql =>
 interface Side {
   productId: number
   own: number
+  inBuckets?: number
   count: number
   mix: number
 }
@@ -73,9 +77,9 @@ export async function* streamSums(
   const counted = streamRows<Side>(
     handled,
     sql`
-      select product_id::float8 as "productId", coalesce(like_count, 0)::float8 as own, coalesce(count, 0) as count,
-             coalesce(mix, 0) as mix
-      from metrics.product_metrics
+      select product_id::float8 as "productId", coalesce(like_count, 0)::float8 as own, coalesce(net, 0) as "inBuckets",
+             coalesce(count, 0) as count, coalesce(mix, 0) as mix
+      from metrics.product_metrics full join ${bucketNets} as b using (product_id)
       full join (
         select ${product(sql`aggregate_id`)}, ${idsOf(sql`event_id`)} from metrics.event_handled
         where consumer = ${consumer} and event_id >= ${since}::uuid and event_type = any (${likeTypes}::text[])
@@ -86,7 +90,7 @@ export async function* streamSums(
   yield* merged(written, counted)
 }
 
-const nothing = { own: 0, count: 0, mix: 0 }
+const nothing: Omit<Side, 'productId'> = { own: 0, count: 0, mix: 0 }
 
 async function* merged(ours: AsyncGenerator<Side[]>, theirs: AsyncGenerator<Side[]>): AsyncGenerator<Sums[]> {
   const [left, right] = [pagesOf(ours), pagesOf(theirs)]
@@ -100,7 +104,7 @@ async function* merged(ours: AsyncGenerator<Side[]>, theirs: AsyncGenerator<Side
       const productId = Math.min(l?.productId ?? Infinity, r?.productId ?? Infinity)
       const [a, b] = [l?.productId === productId ? left.take() : nothing, r?.productId === productId ? right.take() : nothing] // prettier-ignore
       page.push({
-        ...{ productId, likes: a.own, likeCount: b.own },
+        ...{ productId, likes: a.own, likeCount: b.own, inBuckets: b.inBuckets ?? 0 },
         written: { count: a.count, mix: a.mix },
         handled: { count: b.count, mix: b.mix },
       })

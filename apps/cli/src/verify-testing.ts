@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type Database, sql } from '@likewise/database'
-import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
+import { type TestDatabase, freshDatabase, urlAs } from '@likewise/database/testing'
 import { envelopeOf, shardOf } from '@likewise/events'
 import {
   type OutgoingRecord,
@@ -14,6 +14,7 @@ import { Failure, buildTelemetry, pause } from '@likewise/service'
 import type { Command } from 'commander'
 import { joinGroup, kafkaOf, log, saidBy } from './command-testing.ts'
 import type { Tools } from './rebuild.ts'
+import type { Sides } from './verify-moment.ts'
 import { addVerifyCommand } from './verify.ts'
 
 export const kafka = kafkaOf(process.env)
@@ -24,10 +25,12 @@ export interface Change {
   readonly liked: boolean
 }
 
-/** Both sides, each with a database of its own, and what runs between them. */
+/** Both sides, each with a database of its own, and what runs between them. Who sets up and looks is their owner. */
 export interface VerifyWorld {
   readonly catalog: Database
   readonly metrics: Database
+  /** With the rights of whoever runs the commands. */
+  readonly sides: Sides
   readonly topic: string
   readonly consumer: string
   /** Likes and unlikes with their events, in one transaction, as like-api writes them. */
@@ -60,6 +63,7 @@ interface Found {
   findings: { kind: string; off: number; count: number; of: string[]; detail?: string }[]
 }
 
+const operator = 'likewise_operator'
 const relayLimits = {
   ...{ pageRowsMax: 500, pageBytesMax: 900_000, pollMinMs: 2, pollMaxMs: 50, leaseMs: 2_000 },
   ...{ backoffBaseMs: 10, backoffCapMs: 100 },
@@ -83,6 +87,7 @@ export async function openWorld(partitions = 12): Promise<VerifyWorld> {
 
   const world: VerifyWorld = {
     ...{ catalog: catalog.db, metrics: metrics.db, topic, consumer },
+    sides: { catalog: catalog.as(operator), metrics: metrics.as(operator), kafka, topic, consumer },
     change: (changes) => change(catalog.db, topic, changes),
     like: (user, product) => world.change([{ user, product, liked: true }]),
     refuse(what) {
@@ -93,14 +98,15 @@ export async function openWorld(partitions = 12): Promise<VerifyWorld> {
     },
     startRelay() {
       const telemetry = buildTelemetry('test')
-      running.relay = startRelay({ db: catalog.db, url: catalog.url, limits: relayLimits, publish, log, telemetry, fail }) // prettier-ignore
+      const [db, url] = [catalog.as('likewise_relay'), urlAs('likewise_relay', catalog.url)]
+      running.relay = startRelay({ db, url, limits: relayLimits, publish, log, telemetry, fail })
     },
     async stopRelay() {
       await running.relay?.stop()
       delete running.relay
     },
     startConsumer() {
-      running.member = joinGroup({ kafka, db: metrics.db, topic, consumer })
+      running.member = joinGroup({ kafka, db: metrics.as('likewise_consumer'), topic, consumer })
     },
     async stopConsumer() {
       await running.member?.stop()
@@ -146,8 +152,8 @@ async function run(
 ): Promise<{ text: string; code: number }> {
   const { CATALOG_DATABASE_URL, METRICS_DATABASE_URL } = process.env
   const server = { CATALOG_DATABASE_URL, METRICS_DATABASE_URL }
-  process.env['CATALOG_DATABASE_URL'] = catalog.url
-  process.env['METRICS_DATABASE_URL'] = metrics.url
+  process.env['CATALOG_DATABASE_URL'] = urlAs(operator, catalog.url)
+  process.env['METRICS_DATABASE_URL'] = urlAs(operator, metrics.url)
   process.env['CONSUMER_GROUP'] = consumer
   process.exitCode = 0
   try {

@@ -1,7 +1,7 @@
 import { counted } from './progress.ts'
 import { table } from './table.ts'
-import type { Explained, FindingKind, Told } from './verify-explain.ts'
-import type { Verified } from './verify.ts'
+import { type FindingKind, type Told, isWaiting } from './verify-explain.ts'
+import type { Found, Verified } from './verify.ts'
 import type { Repaired } from './verify-repair.ts'
 
 // For people. Pure.
@@ -12,10 +12,16 @@ const productsShownMax = 50
 export function verifiedText({ outcome, consumer, asOf, products, likes, ...rest }: Verified): string[] {
   const { found, more, repaired } = rest
   const compared = `${amount(products, 'product')} with ${amount(likes, 'like')}, as of ${asOf.toISOString()}`
-  if (outcome === 'equal') return [`Every count of ${consumer} is the number of its likes: ${compared}.`]
   const shown = found.slice(0, productsShownMax)
+  const wrong = found.filter(({ drift }) => drift).length + more
+  if (outcome === 'equal')
+    return [
+      `Every count of ${consumer} is the number of its likes: ${compared}.`,
+      ...shown.flatMap(explainedText),
+      ...(repaired.length > 0 ? repairedText(repaired, found) : []),
+    ]
   return [
-    `${amount(found.length + more, 'product')} of ${compared}, ${found.length + more === 1 ? 'is' : 'are'} not right:`,
+    `${amount(wrong, 'product')} of ${compared}, ${wrong === 1 ? 'is' : 'are'} not right:`,
     ...table(
       ['product', 'likes', 'count', 'off by'],
       shown.map((one) =>
@@ -29,9 +35,9 @@ export function verifiedText({ outcome, consumer, asOf, products, likes, ...rest
   ]
 }
 
-function explainedText({ productId, findings }: Explained): string[] {
+function explainedText({ productId, findings, drift }: Found): string[] {
   return [
-    `Product ${String(productId)}`,
+    `Product ${String(productId)}${drift ? '' : ', which is right'}`,
     ...findings.map((one) => `  ${signed(one.off)}  ${sentences[one.kind](one, productId)}${namesOf(one)}`),
   ]
 }
@@ -45,6 +51,7 @@ const sentences: Record<FindingKind, (finding: Told, productId: number) => strin
   forgotten: ({ count }) => `${events(count)} counted, but not remembered: a copy would be counted again`,
   uncounted: ({ count, detail }) => `of the events of ${detail ?? ''} some are remembered and not counted, one of ${String(count)}`,
   doubled: ({ off, detail }) => `of ${detail ?? ''}: ${String(Math.abs(off))} more counted than there are events`,
+  bucket: ({ detail }) => `the bucket of ${detail ?? ''}; the count has each of its events once`,
   repeated: ({ count }) => `${events(count)} the same again as the one before of its user: written twice`,
   unknown: ({ count }) => `${events(count)} counted, and not in the outbox: its row was deleted, or it was never committed`,
   no_event: ({ count }) => `${count === 1 ? 'a user whose like' : `${counted(count)} users whose likes`} no event tells of: its row was deleted, or the like was changed by hand`,
@@ -60,10 +67,10 @@ function namesOf({ of, count }: Told): string {
   return `\n      ${of.slice(0, idsShownMax).join(' ')}${more}`
 }
 
-function repairedText(repaired: readonly Repaired[], found: readonly Explained[]): string[] {
+function repairedText(repaired: readonly Repaired[], found: readonly Found[]): string[] {
   if (repaired.length === 0)
     return ['likewise verify --repair puts right all but what is parked or a dead letter.']
-  const waiting = new Set(found.flatMap(({ productId, findings }) => (findings.some(({ kind }) => kind === 'parked' || kind === 'dead_letter') ? productId : []))) // prettier-ignore
+  const waiting = new Set(found.filter(isWaiting).map(({ productId }) => productId))
   return [
     'Repaired:',
     ...repaired.slice(0, productsShownMax).map((one) => `  product ${String(one.productId)}: ${outcomeText(one, waiting.has(one.productId))}`), // prettier-ignore

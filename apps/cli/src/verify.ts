@@ -8,10 +8,11 @@ import { plainJson } from './dead-letters-view.ts'
 import { type Output, showProgress } from './progress.ts'
 import type { Tools } from './rebuild.ts'
 import { type Suspect, compareAll } from './verify-compare.ts'
-import { type Explained, explain } from './verify-explain.ts'
-import { readFacts } from './verify-facts.ts'
+import { type Explained, explain, isWaiting } from './verify-explain.ts'
+import { type Facts, readFacts } from './verify-facts.ts'
+import { mendingOf } from './verify-mend.ts'
 import { type Moment, type Sides, type Waiting, atOneMoment } from './verify-moment.ts'
-import { type Repaired, repairProduct } from './verify-repair.ts'
+import { type Repaired, repairProducts } from './verify-repair.ts'
 import { verifiedText } from './verify-view.ts'
 
 export interface VerifyOptions {
@@ -30,11 +31,16 @@ export interface Verified {
   readonly asOf: Date
   readonly products: number
   readonly likes: number
-  /** Products that differ, or of which something is wrong. */
-  readonly found: readonly Explained[]
+  /** Products that differ, or of which something is to be told. */
+  readonly found: readonly Found[]
   /** So many more were not looked at closely. */
   readonly more: number
   readonly repaired: readonly Repaired[]
+}
+
+export interface Found extends Explained {
+  /** Something is wrong with it, or waits. Else an event's row was deleted when it was counted: there is nothing to put right. */
+  readonly drift: boolean
 }
 
 /** What is handled a moment later anyway. */
@@ -83,9 +89,10 @@ async function verify(options: VerifyOptions, tools: Tools): Promise<void> {
 
 /** What was found is right, or has been put right. */
 function isRight({ found, more, repaired }: Verified): boolean {
-  const mended = new Set(repaired.flatMap((one) => (one.outcome === 'mended' ? one.productId : [])))
-  const left = found.filter(({ productId, findings }) => !mended.has(productId) || findings.some(({ kind }) => kind === 'parked' || kind === 'dead_letter')) // prettier-ignore
-  return left.length === 0 && more === 0
+  const outcomes = new Map(repaired.map(({ productId, outcome }) => [productId, outcome]))
+  const isLeft = (one: Found): boolean =>
+    one.drift && (isWaiting(one) || outcomes.get(one.productId) !== 'mended')
+  return more === 0 && !found.some(isLeft)
 }
 
 function cannotTell({ json }: VerifyOptions, { say }: Output, why: string): void {
@@ -107,8 +114,12 @@ async function run(options: VerifyOptions, tools: Tools): Promise<Verified | Wai
     patienceMs: options.wait === true ? Infinity : 1_000 * (options.wait ?? waitDefaultS),
     tell: progress.waits,
   }
+  // What was done before an outage is told with what is found after it.
+  const repaired: Repaired[] = []
   try {
-    return await atOneMoment(sides, patience, (moment) => look(moment, { sides, options, progress }))
+    return await atOneMoment(sides, patience, (moment) =>
+      look(moment, { sides, options, progress, repaired }),
+    )
   } finally {
     progress.end()
     await Promise.all([sides.catalog.stop(), sides.metrics.stop()])
@@ -119,28 +130,34 @@ interface Looking {
   readonly sides: Sides
   readonly options: VerifyOptions
   readonly progress: ReturnType<typeof progressOn>
+  readonly repaired: Repaired[]
 }
 
-async function look(moment: Moment, { sides, options, progress }: Looking): Promise<Verified> {
-  const compared = await compareAll(moment, sides, progress.compared)
-  const found: Explained[] = []
-  const repaired: Repaired[] = []
-  for (const batch of batchesOf(compared.suspects)) {
-    const facts = await readFacts(moment, sides, batch)
-    for (const one of facts) {
-      const explained = explain(one)
+async function look(moment: Moment, { sides, options, progress, repaired }: Looking): Promise<Verified> {
+  const { suspects, more, ...compared } = await compareAll(moment, sides, progress.compared)
+  const found: Found[] = []
+  for (const batch of batchesOf(suspects)) {
+    const toRepair: Facts[] = []
+    for (const facts of await readFacts(moment, sides, batch)) {
+      const explained = explain(facts)
       if (explained.findings.length === 0) continue
-      found.push(explained)
-      if (options.repair) repaired.push(await repairProduct(sides, moment, { facts: one, actor: options.by }))
+      const drift = isDrift(facts, explained)
+      found.push({ ...explained, drift })
+      if (drift) toRepair.push(facts)
     }
+    if (!options.repair) continue
+    const repairs = repairProducts(sides, moment, { facts: toRepair, actor: options.by })
+    for await (const one of repairs) repaired.push(one)
   }
-  const more = compared.suspectsTotal - compared.suspects.length
+  const isEqual = more === 0 && !found.some(({ drift }) => drift)
   return {
-    ...{ outcome: found.length + more === 0 ? 'equal' : 'drift', consumer: sides.consumer },
-    ...{ asOf: moment.ledger.takenAt, products: compared.products, likes: compared.likes },
-    ...{ found, more, repaired },
+    ...{ outcome: isEqual ? 'equal' : 'drift', consumer: sides.consumer, asOf: moment.ledger.takenAt },
+    ...{ ...compared, found, more, repaired },
   }
 }
+
+const isDrift = (facts: Facts, { findings }: Explained): boolean =>
+  findings.some(({ kind }) => kind !== 'unknown') || mendingOf(facts) !== null
 
 function progressOn(aside: Output) {
   const bar = showProgress(aside, 'products')

@@ -10,7 +10,7 @@ import { migrationsDirDefault } from './migration-files.ts'
 import { raw, sql } from './sql.ts'
 import { emptyDatabase } from './testing/empty-database.ts'
 import type { EmptyDatabase } from './testing/empty-database.ts'
-import { type TestDatabase, freshDatabase } from './testing.ts'
+import { type TestDatabase, freshDatabase, openTx } from './testing.ts'
 
 const roles = {
   api: 'likewise_api',
@@ -183,12 +183,14 @@ describe('the rights of', () => {
                or has_schema_privilege(r.oid, 'public', 'create')
                or has_database_privilege(r.oid, current_database(), 'create') then 'create' end,
         case when r.rolcanlogin or r.rolsuper or r.rolcreaterole or r.rolcreatedb or r.rolreplication or r.rolbypassrls
-               or exists (select from pg_auth_members where member = r.oid) then 'more' end) as schemas
+               or exists (select from pg_auth_members where member = r.oid and roleid <> 'pg_read_all_stats'::regrole)
+             then 'more' end,
+        case when pg_has_role(r.oid, 'pg_read_all_stats', 'usage') then 'all sessions' end) as schemas
       from pg_roles as r where r.rolname = any (${Object.values(roles)}::text[]) order by r.rolname`)
     expect(found).toEqual([
       { role: 'likewise_api', schemas: 'catalog' },
       { role: 'likewise_consumer', schemas: 'metrics' },
-      { role: 'likewise_operator', schemas: 'catalog metrics' },
+      { role: 'likewise_operator', schemas: 'catalog metrics all sessions' },
       { role: 'likewise_reader', schemas: 'metrics' },
       { role: 'likewise_relay', schemas: 'catalog' },
     ])
@@ -198,6 +200,18 @@ describe('the rights of', () => {
     const definers = await test.db.query(sql`
       select proname from pg_proc where prosecdef and pronamespace in ('catalog'::regnamespace, 'metrics'::regnamespace)`)
     expect(definers).toEqual([])
+  })
+})
+
+describe('an operator', () => {
+  it('sees how long the transactions of others are open', async () => {
+    const open = await openTx(test.db)
+    const [{ pid }] = (await open.tx.query(sql`select pg_backend_pid() as pid`)) as [{ pid: number }]
+    const seen = await test
+      .as('likewise_operator')
+      .query(sql`select xact_start is not null as "isTold" from pg_stat_activity where pid = ${pid}::int`)
+    await open.rollback()
+    expect(seen).toEqual([{ isTold: true }])
   })
 })
 

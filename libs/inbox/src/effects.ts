@@ -1,6 +1,6 @@
 import { type Queryable, type Tx, arrayOf, sql } from '@likewise/database'
 import { shardCount, shardOf } from '@likewise/events'
-import type { Scope } from './offsets.ts'
+import { type Scope, lockMark } from './offsets.ts'
 
 /** What is remembered of an event. */
 export interface Remembered {
@@ -53,21 +53,18 @@ export const holdRemembered = (tx: Tx): Promise<unknown> =>
 
 /**
  * Locks the marks of the partitions in which a key's records may lie, in their order: no batch of the key runs now, no
- * redrive and no switch of the model.
+ * redrive and no switch of the model. Makes those that are not there yet: what is not there keeps nobody waiting.
  */
 export async function lockMarksOf(
   tx: Tx,
   { consumer, topic }: Pick<Scope, 'consumer' | 'topic'>,
-  key: string,
+  { key, partitions }: { key: string; partitions: number },
 ): Promise<void> {
-  // A shard feeds the partitions that are congruent to it, as long as their number is a multiple of the shards'.
-  await tx.query(sql`
-    select 1 as locked from metrics.consumer_offsets
-    where consumer = ${consumer} and topic = ${topic} and (
-      partition % ${shardCount}::int = ${shardOf(key)}::int
-      or (select (max(partition) + 1) % ${shardCount}::int from metrics.consumer_offsets
-          where consumer = ${consumer} and topic = ${topic}) <> 0)
-    order by partition for update`)
+  for (let partition = 0; partition < partitions; partition += 1) {
+    // A shard feeds the partitions that are congruent to it, as long as their number is a multiple of the shards'.
+    if (partitions % shardCount !== 0 || partition % shardCount === shardOf(key))
+      await lockMark(tx, { consumer, topic, partition })
+  }
 }
 
 /** Who did what to dead letters of an event. */

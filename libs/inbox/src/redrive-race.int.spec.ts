@@ -1,6 +1,5 @@
 import { sql } from '@likewise/database'
 import { explained, openTx } from '@likewise/database/testing'
-import { pause } from '@likewise/service'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import { readBlockedKeys } from './dead-letters.ts'
 import { recordOf, withoutEnd } from './letter-testing.ts'
@@ -20,20 +19,6 @@ beforeEach(() => {
 
 const like = (offset: number, product = 1) => recordOf({ offset, product })
 const broken = (offset: number, product = 1) => recordOf({ offset, product }, withoutEnd)
-
-async function until(what: string, look: () => Promise<boolean>): Promise<void> {
-  for (const end = performance.now() + 20_000; !(await look()); await pause(10)) {
-    if (performance.now() > end) throw new Error(`Not within 20 s: ${what}`)
-  }
-}
-
-/** Somebody of this database waits for a lock. */
-const somebodyWaits = () =>
-  until('somebody waits for a lock', async () => {
-    const waiting = await bench.db.query(sql`
-      select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`)
-    return waiting.length > 0
-  })
 
 /** An effect that holds its transaction open until told. */
 function held() {
@@ -57,7 +42,7 @@ describe('a redrive and a batch at the same time', () => {
     const batch = bench.handle([like(2), like(3, 2)], 0, work)
     await begun
     const redriven = bench.redrive({ key: '1' })
-    await somebodyWaits()
+    await bench.somebodyWaits()
     go()
     await batch
     expect((await redriven)[0]).toMatchObject({ redriven: 3, waiting: 0 })
@@ -71,7 +56,7 @@ describe('a redrive and a batch at the same time', () => {
     const redriven = bench.redrive({ key: '1' }, { work })
     await begun
     const batch = bench.handle([like(2)])
-    await somebodyWaits()
+    await bench.somebodyWaits()
     go()
     await redriven
     expect(await batch).toMatchObject({ handled: 1, parked: [] })
@@ -85,7 +70,7 @@ describe('a redrive and a batch at the same time', () => {
     const batch = bench.handle([like(2), like(3, 2)], 12, work)
     await begun
     const redriven = bench.redrive({ key: '1' })
-    await somebodyWaits()
+    await bench.somebodyWaits()
     go()
     await batch
     expect((await redriven)[0]).toMatchObject({ redriven: 3, waiting: 0 })
@@ -99,7 +84,7 @@ describe('a redrive and a batch at the same time', () => {
     const redriven = bench.redrive({ key: '1' }, { work })
     await begun
     const batch = bench.handle([like(2)], 12)
-    await somebodyWaits()
+    await bench.somebodyWaits()
     go()
     await redriven
     expect(await batch).toMatchObject({ handled: 1, parked: [] })
@@ -112,7 +97,7 @@ describe('a redrive and a batch at the same time', () => {
     const holder = await openTx(bench.db)
     await lockMark(holder.tx, { consumer: bench.consumer, topic, partition: 0 })
     const redriven = bench.redrive({ key: '1' })
-    await somebodyWaits()
+    await bench.somebodyWaits()
     await holder.commit()
     expect((await redriven)[0]).toMatchObject({ redriven: 2, waiting: 0 })
   })

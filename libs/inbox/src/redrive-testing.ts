@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { type Database, type Tx, sql } from '@likewise/database'
 import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
 import type { LikeEvent } from '@likewise/events'
+import { pause } from '@likewise/service'
 import { handleBatch } from './handle-batch.ts'
 import type { BatchOutcome } from './piece.ts'
 import type { InboxRecord } from './judgement.ts'
@@ -27,6 +28,8 @@ export interface Bench {
   letters(): Promise<[number, string, string | null][]>
   /** As a newer version, that can read what an older one could not. */
   mend(...offsets: number[]): Promise<unknown>
+  /** Until somebody of this database waits for a lock. */
+  somebodyWaits(): Promise<void>
   /** As of a mark that was lost. */
   forgetMarks(): Promise<unknown>
 }
@@ -86,6 +89,13 @@ function benchOf(test: TestDatabase, consumer: string): Bench {
         update metrics.dead_letters set record_value = convert_to(format(
           '{"userId":%s,"productId":%s,"createdAt":"2026-11-22T09:14:05.402817Z"}', record_offset + 1, record_key), 'UTF8')
         where consumer = ${consumer} and record_offset = any (${offsets}::bigint[])`),
+    async somebodyWaits() {
+      const waiting = sql`
+        select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
+      for (const end = performance.now() + 20_000; (await db.query(waiting)).length === 0; await pause(10)) {
+        if (performance.now() > end) throw new Error('Not within 20 s: somebody waits for a lock')
+      }
+    },
     forgetMarks: () => db.execute(sql`delete from metrics.consumer_offsets where consumer = ${consumer}`),
   }
 }

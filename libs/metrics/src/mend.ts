@@ -1,4 +1,4 @@
-import { type Queryable, type Tx, join, raw, sql } from '@likewise/database'
+import { type Queryable, type Sql, type Tx, join, raw, sql } from '@likewise/database'
 import type { Resolution } from './resolution.ts'
 
 /** A product's likes and unlikes in one stretch of time, as one of the three tables has them. */
@@ -25,6 +25,16 @@ export async function readBuckets(db: Queryable, productIds: readonly bigint[]):
   )
   return db.query<Bucket>(join(parts, ' union all '))
 }
+
+/** Likes minus unlikes of all buckets, by product; for a `from` clause. */
+export const bucketNets: Sql = sql`(
+    select product_id, sum(added - removed)::float8 as net
+    from (${join(
+      tables.map(({ table }) => sql`select product_id, added, removed from metrics.${raw(table)}`),
+      ' union all ',
+    )}) as buckets
+    group by product_id
+  )`
 
 /**
  * Locks all there is of a product, until the end of the transaction: no roll-up moves any of it. In the order in which a batch

@@ -6,6 +6,7 @@ export {
   type HeldEvent,
   type Ledger,
   type LedgerEvent,
+  type LedgerPart,
   isRingFull,
   openLedger,
   readHeldSince,

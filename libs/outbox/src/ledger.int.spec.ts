@@ -1,9 +1,10 @@
 import { type Queryable, sql } from '@likewise/database'
-import { type TestDatabase, freshDatabase, openTx } from '@likewise/database/testing'
+import { type TestDatabase, explained, freshDatabase, openTx } from '@likewise/database/testing'
+import { shardOf } from '@likewise/events'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
 import { type Ledger, isRingFull, openLedger, readHeldSince, readLedgerOf, rowsSince } from './ledger.ts'
 import { purgeRing } from './purge.ts'
-import { write } from './testing.ts'
+import { write, writeTogether } from './testing.ts'
 
 let test: TestDatabase
 beforeEach(async () => {
@@ -36,14 +37,31 @@ describe('the outbox as of a moment', () => {
       await write(rolledBack.tx, ['a4'])
       await rolledBack.rollback()
       expect(await namesSince(ledger)).toEqual(['a2', 'a3'])
-      const events = await readLedgerOf(test.db, ledger, selection)
+      const { events, snapshot } = await readLedgerOf(test.db, ledger, selection)
       expect(events.map(({ payload, committed }) => [payload, committed])).toEqual([
         ['{"name":"a1"}', true],
         ['{"name":"a2"}', false],
         ['{"name":"a3"}', false],
       ])
-      expect(await readLedgerOf(test.db, ledger, { ...selection, since: true })).toHaveLength(2)
+      const since = await readLedgerOf(test.db, ledger, { ...selection, since: ledger.snapshot })
+      expect(since.events.map(({ payload }) => payload)).toEqual(['{"name":"a2"}', '{"name":"a3"}'])
+      await write(test.db, ['a5', 'b6'])
+      const rest = await readLedgerOf(test.db, ledger, { ...selection, since: snapshot })
+      expect(rest.events.map(({ payload }) => payload)).toEqual(['{"name":"a5"}'])
       expect(events.every(({ published }) => !published)).toBe(true)
+    })
+  })
+
+  it('is read on in the shards of the keys only', async () => {
+    expect(shardOf('b')).not.toBe(shardOf('a'))
+    await atMoment(async (ledger) => {
+      await writeTogether(
+        test.db,
+        Array.from({ length: 500 }, (_, i) => `b${String(i)}`),
+      )
+      const cost = explained(test.db)
+      await readLedgerOf(cost, ledger, { ...selection, since: ledger.snapshot })
+      expect(cost.rowsTouched()).toBeLessThan(200)
     })
   })
 

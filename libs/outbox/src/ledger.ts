@@ -1,4 +1,5 @@
 import { type Queryable, type Sql, type Tx, join, raw, sql } from '@likewise/database'
+import { shardOf } from '@likewise/events'
 import { allShards, lateRows, newestCursors } from './cursors.ts'
 import { ringDays } from './purge.ts'
 
@@ -56,9 +57,9 @@ export function daysCovered(today: number, filled: ReadonlySet<number>): number 
   return days
 }
 
-/** The rows, of all shards, that a later transaction sees and the snapshot does not; for a `from` clause. */
-export const rowsSince = (snapshot: string): Sql => sql`(
-    select found.* from unnest(${allShards}::smallint[]) as each_shard(shard) cross join lateral (
+/** The rows of these shards that a later transaction sees and the snapshot does not; for a `from` clause. */
+export const rowsSince = (snapshot: string, shards: readonly number[] = allShards): Sql => sql`(
+    select found.* from unnest(${shards}::smallint[]) as each_shard(shard) cross join lateral (
       select * from catalog.outbox_events
       where shard = each_shard.shard and xid >= pg_snapshot_xmax(${snapshot}::pg_snapshot)
       union all
@@ -114,21 +115,32 @@ export interface LedgerSelection {
   readonly topic: string
   readonly eventTypes: readonly string[]
   readonly keys: readonly string[]
-  /** Only what the moment does not see. */
-  readonly since?: boolean
+  /** Only what this snapshot does not see. */
+  readonly since?: string
+}
+
+export interface LedgerPart {
+  readonly events: readonly LedgerEvent[]
+  /** What it was read by: to read on from there. */
+  readonly snapshot: string
 }
 
 /**
- * The rows of these keys that the ring holds, in the order of a key. Looks through all of the ring, since there is no index by
- * key, or through what was written since the moment.
+ * The rows of these keys that the ring holds, in the order of a key, as a transaction sees them that must be REPEATABLE READ.
+ * Looks through all of the ring, since there is no index by key, or through what was written since in the keys' shards.
  */
 export async function readLedgerOf(
-  db: Queryable,
+  tx: Queryable,
   { snapshot }: Ledger,
-  { topic, eventTypes, keys, since = false }: LedgerSelection,
-): Promise<LedgerEvent[]> {
-  const rows = since ? rowsSince(snapshot) : sql`catalog.outbox_events`
-  return db.query<LedgerEvent>(sql`
+  { topic, eventTypes, keys, since }: LedgerSelection,
+): Promise<LedgerPart> {
+  const rows =
+    since === undefined
+      ? sql`catalog.outbox_events`
+      : rowsSince(since, [...new Set(keys.map((key) => shardOf(key)))])
+  const [own] = await tx.query<{ snapshot: string }>(sql`select pg_current_snapshot()::text as snapshot`)
+  if (!own) throw new Error('A statement over one row of constants gave none.')
+  const events = await tx.query<LedgerEvent>(sql`
     select e.id::text as id, e.partition_key as "partitionKey", e.event_type as "eventType", e.payload::text as payload,
            pg_visible_in_snapshot(e.xid, ${snapshot}::pg_snapshot) as committed,
            pg_visible_in_snapshot(e.xid, cursor.published_snapshot)
@@ -136,4 +148,5 @@ export async function readLedgerOf(
     from ${rows} as e join ${newestCursors} as cursor on cursor.shard = e.shard
     where e.partition_key = any (${keys}::text[]) and e.topic = ${topic} and e.event_type = any (${eventTypes}::text[])
     order by e.seq`)
+  return { events, snapshot: own.snapshot }
 }
