@@ -19,7 +19,7 @@ const connections = 64
 const seconds = 10
 const warmUpSeconds = 3
 
-interface Measured extends Load {
+export interface Measured extends Load {
   readonly cpuSecondsPer100k: number | null
   readonly peakMb: number | null
 }
@@ -50,7 +50,7 @@ export async function benchApi(bed: Bed, repeats: number): Promise<Part[]> {
       await emptyTables(bed)
     }
     likes.push(
-      await bed.withService('like-api', {}, ({ url, process }) => measure(bed, { url, pid: process.pid })),
+      await bed.withService('like-api', {}, ({ url, process }) => measureApi(bed, { url, pid: process.pid })),
     )
     bed.tell(
       `  api ${String(i)}/${String(repeats)}  ${[
@@ -65,7 +65,7 @@ export async function benchApi(bed: Bed, repeats: number): Promise<Part[]> {
   return partsOf({ likes, bare, peer })
 }
 
-const lineOf = (name: string, { perSecond, p50Ms, p99Ms }: Load): string =>
+export const lineOf = (name: string, { perSecond, p50Ms, p99Ms }: Load): string =>
   `${name} ${perSecond.toFixed(0)}/s, p50 ${p50Ms.toFixed(1)} ms, p99 ${p99Ms.toFixed(1)} ms`
 
 function partsOf({ likes, bare, peer }: { likes: Measured[]; bare: Measured[]; peer: Load[] }): Part[] {
@@ -91,7 +91,7 @@ function partsOf({ likes, bare, peer }: { likes: Measured[]; bare: Measured[]; p
   ]
 }
 
-async function emptyTables({ catalog }: Bed): Promise<void> {
+export async function emptyTables({ catalog }: Bed): Promise<void> {
   await emptyOutbox(catalog)
   await catalog.execute(sql`truncate catalog.likes`)
   await catalog.execute(sql`checkpoint`)
@@ -110,7 +110,7 @@ async function measureBare(bed: Bed): Promise<Measured> {
   })
   try {
     if (!(await until(() => answers(url), 20_000))) throw new Error(await process_.outputTail())
-    return await measure(bed, { url, pid: process_.pid })
+    return await measureApi(bed, { url, pid: process_.pid })
   } finally {
     await stop(process_)
   }
@@ -124,7 +124,7 @@ const answers = (url: string): Promise<boolean> =>
     () => false,
   )
 
-async function measure(bed: Bed, { url, pid }: { url: string; pid: number }): Promise<Measured> {
+export async function measureApi(bed: Bed, { url, pid }: { url: string; pid: number }): Promise<Measured> {
   const target = { url: `${url}/api/likes`, home: bed.home, connections }
   await sendByWrk({ ...target, seconds: warmUpSeconds, firstUser: 1 })
   bed.stopping.throwIfAborted()

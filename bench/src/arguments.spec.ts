@@ -4,7 +4,7 @@ import { consumerParts, readArguments, relayParts } from './arguments.ts'
 describe('the arguments of a benchmark', () => {
   it('mean everything where none are given: three times', () => {
     expect(readArguments([])).toEqual({
-      areas: ['relay', 'consumer', 'e2e', 'api', 'storage'],
+      areas: ['relay', 'consumer', 'e2e', 'api', 'pooler', 'storage'],
       relayParts,
       consumerParts,
       peers: [],

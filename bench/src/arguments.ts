@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util'
 import { Failure } from '@likewise/service'
 
-const areas = ['relay', 'consumer', 'e2e', 'api', 'storage'] as const
+const areas = ['relay', 'consumer', 'e2e', 'api', 'pooler', 'storage'] as const
 export type Area = (typeof areas)[number]
 
 /** What `relay` consists of, in the order it is run; each can be asked for alone. */
@@ -30,7 +30,7 @@ export interface Arguments {
 }
 
 const usage =
-  'npm run bench [-- [relay] [consumer] [e2e] [api] [storage] [--peer debezium] [--long] [--repeats 3] [--json FILE]]; ' +
+  'npm run bench [-- [relay] [consumer] [e2e] [api] [pooler] [storage] [--peer debezium] [--long] [--repeats 3] [--json FILE]]; ' +
   'parts alone: ' +
   [...namesOf('relay', relayParts), ...namesOf('consumer', consumerParts)].join(' ')
 const repeatsMax = 20
@@ -54,6 +54,7 @@ export function readArguments(args: readonly string[]): Arguments {
     consumer: ofConsumer.length > 0,
     e2e: wants('e2e'),
     api: wants('api'),
+    pooler: wants('pooler'),
     storage: wants('storage'),
   }
   const strange = values.peer.filter((name) => !peers.some((peer) => peer === name))

@@ -6,6 +6,7 @@ import { type Bed, withBed } from './bed.ts'
 import { benchConsumer } from './consumer-bench.ts'
 import { benchEndToEnd } from './e2e-bench.ts'
 import { readCommit, readMachine } from './machine.ts'
+import { benchPooler } from './pooler-bench.ts'
 import { benchRelay } from './relay-bench.ts'
 import { benchStorage } from './storage-bench.ts'
 import { type Part, type Report, conditionsOf, tableOf } from './report.ts'
@@ -16,6 +17,7 @@ const benches: readonly [Area, (bed: Bed, options: Arguments) => Promise<Part[]>
   ['consumer', benchConsumer],
   ['relay', benchRelay],
   ['api', (bed, { repeats }) => benchApi(bed, repeats)],
+  ['pooler', (bed, { repeats }) => benchPooler(bed, repeats)],
   ['storage', benchStorage],
 ]
 

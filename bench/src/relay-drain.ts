@@ -1,4 +1,3 @@
-import type { KafkaClient } from '@likewise/kafka'
 import type { Arguments } from './arguments.ts'
 import { withBareProducer } from './bare-producer.ts'
 import type { Bed } from './bed.ts'
@@ -39,7 +38,7 @@ export async function benchDrain(
       for (let i = 1; i <= repeats; i += 1) {
         for (const { bare, drains, limits } of runs) {
           const limit = await bare.measure(backlogEvents)
-          const drain = await drainBacklog(bed, bare.client)
+          const drain = await drainBacklog(bed, { KAFKA_CLIENT: bare.client })
           drains.push(drain)
           limits.push(limit)
           const name = `relay ${bare.client} ${String(i)}/${String(repeats)}`
@@ -63,10 +62,10 @@ export async function benchDrain(
   )
 }
 
-/** Leaves a backlog and lets a relay that is started then publish it; timed by the relay's own cursors. */
-export async function drainBacklog(bed: Bed, client: KafkaClient = 'kafkajs'): Promise<Drain> {
+/** Leaves a backlog and lets a relay that is started then, with `env`, publish it; timed by the relay's own cursors. */
+export async function drainBacklog(bed: Bed, env: Readonly<Record<string, string>> = {}): Promise<Drain> {
   const backlog = await seedBacklog(bed.catalog, backlogEvents)
-  return bed.withService('outbox-relay', { KAFKA_CLIENT: client }, ({ process }) =>
+  return bed.withService('outbox-relay', { KAFKA_CLIENT: 'kafkajs', ...env }, ({ process }) =>
     drainBy(bed, process.pid, backlog),
   )
 }

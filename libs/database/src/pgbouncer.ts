@@ -11,6 +11,7 @@ export type PgBouncer = {
   url: string
   /** Kills it, with all that it has in hand, and starts it again on the same port. */
   restart: () => Promise<void>
+  pid: () => number
   /** Connections now: of its clients, and those it has to PostgreSQL. */
   connections: () => Promise<{ clients: number; servers: number }>
   stop: () => Promise<void>
@@ -62,6 +63,7 @@ export async function startPgBouncer(
       await kill(running)
       running = await launch()
     },
+    pid: () => Number(running.pid),
     connections: () => countConnections(console.href, new URL(url).pathname.slice(1)),
     stop: async () => {
       await kill(running)

@@ -7,6 +7,7 @@ import { requireSchema, withSettingsRequired } from './require-schema.ts'
 import { sql } from './sql.ts'
 import { type EmptyDatabase, emptyDatabase } from './testing/empty-database.ts'
 import { type PgBouncer, pgBouncerMissing, startPgBouncer } from './pgbouncer.ts'
+import { pgClient } from './testing.ts'
 
 const missing = pgBouncerMissing()
 const describeIfThere = missing === undefined ? describe : describe.skip
@@ -76,8 +77,23 @@ describeIfThere('through PgBouncer in transaction mode', () => {
     expect(await db.query(settings)).toEqual([wanted])
     expect(await db.tx((tx) => tx.query(settings))).toEqual([wanted])
     expect(await db.tx((tx) => tx.query(settings), { isolation: 'Serializable' })).toEqual([wanted])
+    await db.execute(sql`create table heard as ${settings}`)
+    expect(await db.query(sql`select * from heard`)).toEqual([wanted])
     const other = fresh.connect({ url: pooler.url, statementTimeoutMs: 3_000, applicationName: 'other' })
     expect(await other.query(settings)).toEqual([{ ...wanted, statement: '3s', idle: '3s', name: 'other' }])
+    // Whoever asks for nothing finds PostgreSQL's own, in whichever session: at once, so that each is asked.
+    const strangers = await Promise.all(
+      Array.from({ length: poolSize }, () => pgClient(withoutWord(pooler.url))),
+    )
+    const found = await Promise.all(
+      strangers.map((stranger) =>
+        stranger.query(`select current_setting('statement_timeout') as statement, current_setting('lock_timeout') as lock,
+          coalesce(current_setting('likewise.settings', true), '') as mark, pg_sleep(0.2)::text as slept`),
+      ),
+    )
+    await Promise.all(strangers.map((stranger) => stranger.end()))
+    const own = { statement: '0', lock: '0', mark: '', slept: '' }
+    expect(found.flatMap(({ rows }) => rows)).toEqual(strangers.map(() => own))
   })
 
   it('a statement that fails or takes too long is told as without it, and rolled back', async () => {
