@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { sql } from '@likewise/database'
-import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
+import { type TestDatabase, freshDatabase, openTx } from '@likewise/database/testing'
 import { encode } from '@likewise/events'
 import { readMarks } from '@likewise/inbox'
 import { type KafkaOptions, buildPublisher, ensureTopics, removeTopics, subscribe } from '@likewise/kafka'
@@ -126,6 +126,39 @@ it('a topic that was deleted and made again does not hide behind the mark', asyn
   await after.member.stop()
   expect(await after.telemetry.text()).toContain('likewise_inbox_log_resets_total 1\n')
 })
+
+it('a topic that was deleted and made again while a batch was in hand does not pass for the old one', async () => {
+  const it = system()
+  const product = 1_000 + topics.length // of its own for each try
+  await it.make()
+  await it.send(product, [0, 0])
+  const { member, telemetry } = it.start()
+  try {
+    await until('two are counted', async () => (await countOf(product)) === 2)
+    const lock = await openTx(test.db)
+    await lock.tx.execute(sql`lock table metrics.product_metrics in share mode`)
+    await it.send(product, [0])
+    await until('the third is in hand', async () => (await countWaiting()) > 0)
+    await it.remove()
+    await it.make()
+    await it.send(product, [0, 0, 0, 0, 0])
+    // Sooner than that nobody deletes a topic, makes it again and fills it further than it was.
+    await pause(2_500)
+    await lock.commit()
+    await until('the new five are counted too', async () => (await countOf(product)) === 8)
+    await until('all is marked', async () => (await it.mark()) === 5)
+  } finally {
+    await member.stop()
+  }
+  expect(await telemetry.text()).toContain('likewise_inbox_log_resets_total 1\n')
+})
+
+/** Whoever waits for a lock. */
+const countWaiting = async (): Promise<number> =>
+  (
+    await test.db.query(sql`
+      select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`)
+  ).length
 
 it('a restart looks at the record before the mark and goes on; an event past the horizon parks alone (I9)', async () => {
   const it = system()

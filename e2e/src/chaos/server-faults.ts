@@ -29,8 +29,8 @@ export const serverFaults = {
     disks.kafka?.fill()
     return async () => {
       disks.kafka?.empty()
-      // It ends where it cannot write; where it lives on, some of its threads may not.
-      await broker.stop()
+      // It ends where it cannot write; where it lives on, some of its threads may not, and it does not end in order.
+      await broker.kill()
       await broker.start()
     }
   },

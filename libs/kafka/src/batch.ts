@@ -16,7 +16,7 @@ export interface IncomingBatch {
   topic: string
   partition: number
   records: IncomingRecord[]
-  /** The first one of its partition since this member was assigned it. */
+  /** The first one of its partition since this member was assigned it, or since it had not asked for records for long. */
   isFirst: boolean
   /** The offset the partition's next record will get, as of the fetch. */
   logEnd: bigint

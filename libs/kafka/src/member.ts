@@ -26,6 +26,10 @@ const fetchBytesPerPartition = 524_288
 // Partitions that are added are seen with the next look at the topic (kafkajs's default is 5 minutes): until then nobody
 // reads what is sent to them.
 const metadataMaxAgeMs = 30_000
+// A topic that is deleted says so to whoever asks for records. Nobody asks while batches are in hand, or the process sleeps:
+// it may be made again meanwhile, and filled further than it was read, and the next question is answered from another log.
+// From one question to the next it is half a second where nothing comes, and the time of the batches where something does.
+const unseenMsMax = 2_000
 // A client may hang while it joins, or when it is asked to leave; its group then finds out by the session. Both together
 // stay below the time a service has for its stop.
 const leaveMs = 3_000
@@ -70,17 +74,13 @@ export function runMember(
   let left = false
   let joining = false
   const here = silentOnce(() => left)
-  const told: BatchWork = { ...quietWork(work, here), gone: gone.signal }
   const heard = {
     joined: here(events.joined),
     rebalances: here(events.rebalances),
     beats: here(events.beats),
   }
-  const isFirst = listen(
-    consumer,
-    { topic: options.topic, commits },
-    { ...heard, passed: here(events.passed) },
-  )
+  const sight = listen(consumer, { topic: options.topic, commits }, { ...heard, passed: here(events.passed) })
+  const told: BatchWork = { ...quietWork(work, here, sight), gone: gone.signal }
   consumer.on(consumer.events.CRASH, ({ payload }) => {
     end(payload.error)
   })
@@ -100,7 +100,8 @@ export function runMember(
       partitionsConsumedConcurrently: options.partitionsAtOnceMax,
       // What hangs is left behind: while a batch is in hand, kafkajs does not leave the group.
       eachBatch: (payload) => {
-        const place = { isFirst: isFirst(payload.batch.partition), heartbeatIntervalMs, consumer, commits }
+        const isFirst = sight.isFirst(payload.batch.partition)
+        const place = { isFirst, heartbeatIntervalMs, consumer, commits }
         return hands.hold(() => Promise.race([letGo, handleIncoming(told, payload, place)]))
       },
     })
@@ -135,8 +136,16 @@ const silentOnce =
     if (!isOver()) tell(...args)
   }
 
-function quietWork<W extends Omit<BatchWork, 'gone'>>(work: W, here: ReturnType<typeof silentOnce>): W {
-  const { waits, begun, gotOn, handled } = work
+function quietWork<W extends Omit<BatchWork, 'gone'>>(
+  work: W,
+  here: ReturnType<typeof silentOnce>,
+  sight: Sight,
+): W {
+  const { waits, begun, gotOn } = work
+  const handled: BatchWork['handled'] = (batch) => {
+    sight.handled(batch.partition)
+    work.handled(batch)
+  }
   return { ...work, waits: here(waits), begun: here(begun), gotOn: here(gotOn), handled: here(handled) }
 }
 
@@ -176,16 +185,33 @@ function buildMember(options: MemberOptions, sockets: Sockets): Consumer {
   })
 }
 
-/** @returns whether a batch of a partition is the first one since it was assigned; once for each. */
+interface Sight {
+  /** Whether it is the first batch of its partition since it was assigned, or since it was out of sight; once for each. */
+  isFirst: (partition: number) => boolean
+  /** What is not handled yet, as a batch that was given back, is not a first one again: or it would never get on. */
+  handled: (partition: number) => void
+}
+
 function listen(
   consumer: Consumer,
   { topic, commits }: { topic: string; commits: Commits },
   events: MemberEvents,
-): (partition: number) => boolean {
+): Sight {
   let unread = new Set<number>()
+  const seen = new Set<number>()
+  let askedMs = performance.now()
+  consumer.on(consumer.events.FETCH_START, () => {
+    const nowMs = performance.now()
+    if (nowMs - askedMs > unseenMsMax) {
+      for (const partition of seen) unread.add(partition)
+      seen.clear()
+    }
+    askedMs = nowMs
+  })
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
     const partitions = payload.memberAssignment[topic] ?? []
     unread = new Set(partitions)
+    seen.clear()
     commits.forget()
     events.joined(partitions)
   })
@@ -200,7 +226,10 @@ function listen(
     if (payload.batchSize > 0) return
     events.passed(payload.partition, BigInt(payload.lastOffset) + 1n, BigInt(payload.highWatermark))
   })
-  return (partition) => unread.delete(partition)
+  return {
+    isFirst: (partition) => unread.delete(partition),
+    handled: (partition) => void seen.add(partition),
+  }
 }
 
 /** The batches in hand. */

@@ -253,6 +253,24 @@ describe('a partition', () => {
     expect(before).toBe(10)
   })
 
+  it('has a first batch again after nobody asked for records for long: once, also where that one is given back', async () => {
+    const got: [boolean, number[]][] = []
+    join(async (batch) => {
+      got.push([batch.isFirst, valuesOf(batch)])
+      await pause(2_500) // as where a database is away
+      return got.length === 2 ? 0n : undefined
+    })
+    await send(numbered(0, 1, 1))
+    await until('the first is committed', async () => (await committed()) === 1)
+    await send(numbered(1, 1, 1))
+    await until('the second is committed', async () => (await committed()) === 2)
+    expect(got).toEqual([
+      [true, [0]],
+      [true, [1]],
+      [false, [0, 1]],
+    ])
+  })
+
   it('is read from its beginning where it has no such offset', async () => {
     await send(numbered(0, 5, 1))
     const got: number[][] = []
