@@ -47,6 +47,8 @@ export interface KeyGroup {
   readonly partitions: readonly number[]
   /** Those asked for. */
   readonly letters: number
+  /** Those that go along where they are applied: all that the key waits for. */
+  readonly queue: number
 }
 
 /** What became of the letters of one key. */

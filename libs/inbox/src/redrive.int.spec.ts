@@ -180,6 +180,18 @@ describe('keys with nothing to decide about', () => {
     expect((await bench.applied()).at(-1)).toBe(120)
   })
 
+  it('share as many as there is behind them, where only their first letters were asked for (I4)', async () => {
+    const turns = Array.from({ length: 20 }, (_, turn) => turn)
+    await bench.handle(
+      turns.flatMap((turn) => keys.map((key, i) => (turn === 0 ? broken(i, key) : like(turn * 40 + i, key)))),
+    )
+    await bench.mend(...keys.map((_, i) => i))
+    const outcomes = await bench.redrive({ reason: 'not_json' })
+    expect(outcomes.filter(({ redriven, waiting }) => redriven === 20 && waiting === 0)).toHaveLength(40)
+    expect(await transactions()).toEqual([{ letters: 200 }, { letters: 300 }, { letters: 300 }])
+    for (const key of keys) expect(await ofKey(key)).toEqual(turns.map((turn) => turn * 40 + key - 1))
+  })
+
   it('go without the ones that have, which are moved by themselves (I9)', async () => {
     await bench.handle(parked())
     await bench.mend(...keys.map((_, i) => i).filter((i) => i !== 6))

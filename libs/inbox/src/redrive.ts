@@ -57,11 +57,11 @@ function chunksOf(groups: readonly KeyGroup[]): KeyGroup[][] {
   let letters = 0
   for (const group of groups) {
     const chunk = chunks.at(-1)
-    letters += group.letters
+    letters += group.queue
     if (chunk && mayGoTogether(chunk[0], group) && letters <= lettersAtOnceMax) chunk.push(group)
     else {
       chunks.push([group])
-      letters = group.letters
+      letters = group.queue
     }
   }
   return chunks
@@ -100,7 +100,11 @@ function readGroups(
   const after = last ? sql`(topic, name collate "C") > (${last.topic}, ${last.name})` : sql`true`
   return db.query<KeyGroup>(sql`
     select topic, name, bool_or(blocks_key) as queued, bool_or(not blocks_key) as alone,
-           array_agg(distinct partition) as partitions, count(*)::int as letters
+           array_agg(distinct partition) as partitions, count(*)::int as letters, (
+             select count(*) from metrics.dead_letters as q
+             where q.consumer = ${consumer} and q.topic = letter.topic and q.record_key = letter.name
+               and q.resolved_at is null and q.blocks_key
+           )::int as queue
     from (
       select *, case when length(record_key) <= 16 then record_key else '' end as name from metrics.dead_letters
     ) as letter
