@@ -1,5 +1,5 @@
 import { kill } from '../faults/bed.ts'
-import { type TableLock, lockCursors, lockEffects, lockOutbox, readWaiting } from '../faults/table-lock.ts'
+import { type TableLock, lockCursors, lockEffects, lockOutbox, readBackends } from '../faults/table-lock.ts'
 import { eventually } from '../system.ts'
 import { type Heal, type Inject, byItself } from './injection.ts'
 import type { KillPoint } from './plan.ts'
@@ -17,14 +17,14 @@ const reaches: Record<KillPoint, Reach> = {
   'in its transaction': ({ db }) => waitAt(lockEffects(db)),
   'before the offset': async ({ db }, { links: { kafka } }) => {
     const letGo = await waitAt(lockEffects(db))
-    const pids = await readWaiting(db, 'metrics-consumer').catch((): number[] => [])
+    const pids = await readBackends(db, 'metrics-consumer', { waiting: true }).catch((): number[] => [])
     kafka.hold('up') // what has come is handled, and the broker is not told
     await letGo()
     return reached(
       async () => {
         kafka.release()
       },
-      async () => (await readWaiting(db, 'metrics-consumer')).every((pid) => !pids.includes(pid)),
+      async () => (await readBackends(db, 'metrics-consumer', { waiting: true })).every((pid) => !pids.includes(pid)),
     )
   },
 }

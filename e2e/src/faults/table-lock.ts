@@ -27,24 +27,32 @@ export const lockOutbox = (db: Database): Promise<TableLock> =>
 /** Every step of a rebuild waits. */
 export const lockRebuild = (db: Database): Promise<TableLock> => lockTable(db, 'metrics.rebuild_ids', 'cli')
 
+/** Every repair waits: its product is put right, nothing is committed. */
+export const lockRepairs = (db: Database): Promise<TableLock> => lockTable(db, 'metrics.inbox_audit', 'cli')
+
 async function lockTable(db: Database, table: string, service: Service): Promise<TableLock> {
   const open = await openTx(db)
   await open.tx.execute(sql`lock table ${raw(table)} in share mode`)
   return {
     async waiting() {
       let pids: number[] = []
-      await eventually(async () => (pids = await readWaiting(db, service)).length > 0)
+      await eventually(async () => (pids = await readBackends(db, service, { waiting: true })).length > 0)
       return pids
     },
     release: () => open.commit(),
   }
 }
 
-/** Backends of the service that wait for a lock. */
-export async function readWaiting(db: Database, service: Service): Promise<number[]> {
+/** A service's connections to this database; `waiting`: those that wait for a lock. */
+export async function readBackends(
+  db: Database,
+  service: Service,
+  { waiting = false } = {},
+): Promise<number[]> {
   const rows = await db.query<{ pid: number }>(sql`
     select pid from pg_stat_activity
-    where datname = current_database() and application_name = ${`likewise-${service}`} and wait_event_type = 'Lock'`)
+    where datname = current_database() and application_name = ${`likewise-${service}`}
+      and (not ${waiting}::boolean or wait_event_type = 'Lock')`)
   return rows.map(({ pid }) => pid)
 }
 

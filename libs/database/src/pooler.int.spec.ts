@@ -93,7 +93,7 @@ describeIfThere('through PgBouncer in transaction mode', () => {
     )
     await Promise.all(strangers.map((stranger) => stranger.end()))
     const own = { statement: '0', lock: '0', mark: '', slept: '' }
-    expect(found.flatMap(({ rows }) => rows)).toEqual(strangers.map(() => own))
+    expect(found.flatMap(({ rows }): unknown[] => rows)).toEqual(strangers.map(() => own))
   })
 
   it('a statement that fails or takes too long is told as without it, and rolled back', async () => {
