@@ -39,6 +39,10 @@ const kinds = wanted.filter((kind): kind is FaultKind => {
   if (reason !== null) say(`  left out: ${kind}, since ${reason}`)
   return reason === null
 })
+if (kinds.length === 0) {
+  say('No fault is left, and nothing was run.')
+  process.exit(2)
+}
 const random = buildRandom(seed)
 const lengthMs = minutes * 60_000
 const lanes = planFaults(random, lengthMs, kinds)

@@ -51,6 +51,11 @@ describe('what was done to the topic on purpose', () => {
     expect(anomaliesOf({ ...swapped(how), logChanges })).toEqual(['order'])
   })
 
+  it('partitions were added: of a key that did not move neither the places nor the effects are excused', () => {
+    const history = { ...swapped({ apart: true }), logChanges: [{ ...added, moved: [2] }] }
+    expect(check(history).facts.excused).toBe(0)
+  })
+
   it('the topic was made again, and all was sent once more: what was sent before that has no order', () => {
     const history = swapped({ apart: false })
     expect(anomaliesOf({ ...history, logChanges: [again] })).toEqual([])

@@ -18,7 +18,7 @@ const fillTriesMax = 50
 export function mountSmallDisk(path: string, megabytes: number): SmallDisk {
   const mount = (...args: string[]) => {
     const mounted = spawnSync('mount', args, { encoding: 'utf8' })
-    if (mounted.status !== 0) throw new Error(mounted.error?.message ?? mounted.stderr.trim())
+    if (mounted.status !== 0) throw new Error(mounted.error?.message ?? mounted.stderr.split('\n')[0])
   }
   const resize = (bytes: number) => {
     mount('-o', `remount,size=${bytes}`, path)
