@@ -24,7 +24,8 @@ const reaches: Record<KillPoint, Reach> = {
       async () => {
         kafka.release()
       },
-      async () => (await readBackends(db, 'metrics-consumer', { waiting: true })).every((pid) => !pids.includes(pid)),
+      async () =>
+        (await readBackends(db, 'metrics-consumer', { waiting: true })).every((pid) => !pids.includes(pid)),
     )
   },
 }
