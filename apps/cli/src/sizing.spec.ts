@@ -164,7 +164,8 @@ describe('likewise size', () => {
     run('--likes-per-second', '500')
     const [text] = said
     expect(text).toContain('For 500 likes/s, 1,500 at the peak, on 100,000 products')
-    const twice = (name: string) => String(2 * Number(shippedFigures.parts.find((p) => p.name === name)?.value))
+    const twice = (name: string) =>
+      String(2 * Number(shippedFigures.parts.find((p) => p.name === name)?.value))
     expect(text).toMatch(new RegExp(`^ {2}like-api +2 +${twice('api.rss')} MB +30$`, 'm'))
     expect(text).toMatch(new RegExp(`^ {2}outbox-relay +2 +12 +${twice('relay.rss')} MB +10$`, 'm'))
     expect(text).toContain('12 partitions, 12 shards; 74 connections of PostgreSQL (max_connections 100)')
