@@ -50,7 +50,7 @@ describe('likewise migrate --wait', () => {
     const nextOne = nextWord()
     await admin.execute(raw(`create database ${name}`))
     await nextOne
-    expect(said[1]).toMatch(/^\S+ waits for its migration: it lacks \d+_init, .*_migrations_readable$/)
+    expect(said[1]).toMatch(/^\S+ waits for its migration: it lacks \d+_init, .*_migrations_readable\b/)
     await migrate(url)
     await waiting
     expect(said).toHaveLength(3)
