@@ -32,6 +32,7 @@ const dir = mkdtempSync(join(tmpdir(), 'likewise-test-'))
 let interrupted = false
 const unsteady = []
 const againMax = 3
+const leftOpenMs = 30_000
 const children = new Set()
 for (const signal of ['SIGINT', 'SIGTERM']) {
   process.on(signal, () => {
@@ -125,11 +126,15 @@ async function jest(what, jestArgs, env = {}) {
   )
   children.add(child)
   let words = ''
+  let ending
   child.stderr.on('data', (chunk) => {
     words += chunk
     process.stderr.write(chunk)
+    // Jest says so, and waits for ever.
+    if (/did not exit/.test(words)) ending ??= setTimeout(() => child.kill('SIGKILL'), leftOpenMs)
   })
   const code = await new Promise((resolve) => child.on('close', resolve))
+  clearTimeout(ending)
   children.delete(child)
   const counts = read(file)
   // Not that a worker was slow to end, which is no leak on a busy machine: jest.environment.mjs finds those.
