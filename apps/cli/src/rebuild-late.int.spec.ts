@@ -1,5 +1,5 @@
 import { sql } from '@likewise/database'
-import { type TestDatabase, freshDatabase, openTx } from '@likewise/database/testing'
+import { type TestDatabase, freshDatabase, openTx, readWaiting } from '@likewise/database/testing'
 import { deleteSnapshots, listSnapshots, readRebuild, replayRecords } from '@likewise/inbox'
 import { applyToProductMetrics } from '@likewise/metrics'
 import { pause } from '@likewise/service'
@@ -20,11 +20,7 @@ beforeEach(async () => {
 
 describe('a snapshot that somebody deletes', () => {
   const about = () => ({ consumer: world.consumer, topic: 'catalog-events' })
-  const waiting = async () =>
-    (
-      await test.db.query(sql`
-        select 1 as waits from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`)
-    ).length
+  const waiting = async () => (await readWaiting(test.db)).length
   const until = async (holds: () => Promise<boolean>) => {
     for (const end = performance.now() + 20_000; !(await holds()); await pause(20))
       if (performance.now() > end) throw new Error(`Not in time: ${holds.toString()}`)

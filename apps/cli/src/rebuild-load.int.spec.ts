@@ -1,5 +1,5 @@
 import { sql } from '@likewise/database'
-import { openTx } from '@likewise/database/testing'
+import { openTx, readWaiting } from '@likewise/database/testing'
 import { discard, redrive } from '@likewise/inbox'
 import { applyToProductMetrics } from '@likewise/metrics'
 import { pause } from '@likewise/service'
@@ -32,12 +32,7 @@ describe('while a rebuild runs under load', () => {
     await held.tx.execute(sql`lock table metrics.rebuild_ids in share mode`)
     return held
   }
-  const isWaiting = async () =>
-    (
-      await bed.db.query(sql`
-        select 1 as waits from pg_stat_activity
-        where datname = current_database() and application_name = 'likewise-cli' and wait_event_type = 'Lock'`)
-    ).length > 0
+  const isWaiting = async () => (await readWaiting(bed.db, { application: 'likewise-cli' })).length > 0
 
   /** More and more likes, until it is stopped. @returns how many. */
   function flow(products = 20): () => Promise<number> {

@@ -1,5 +1,5 @@
 import { sql } from '@likewise/database'
-import { faultyLink, openTx } from '@likewise/database/testing'
+import { faultyLink, openTx, readWaiting } from '@likewise/database/testing'
 import { readMarks, readRebuild } from '@likewise/inbox'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals'
 import { type RebuildBed, openRebuildBed } from './rebuild-bed.ts'
@@ -22,13 +22,7 @@ afterEach(async () => {
   process.exitCode = 0
 })
 
-const waiting = async (event: string) =>
-  (
-    await bed.db.query<{ pid: number }>(sql`
-      select pid from pg_stat_activity
-      where datname = current_database() and application_name = 'likewise-cli' and wait_event_type = 'Lock'
-        and wait_event = ${event}`)
-  ).map(({ pid }) => pid)
+const waiting = (event: string) => readWaiting(bed.db, { application: 'likewise-cli', event })
 
 /** Handles so many likes, and makes the count of product 3 wrong. */
 async function wrongAfter(count: number): Promise<void> {
@@ -126,11 +120,7 @@ describe('a switch whose connection is lost at its COMMIT', () => {
         select detail from metrics.inbox_audit where consumer = ${bed.consumer} and action = 'rebuild'`)
     ).length
 
-  const lockWaits = async () =>
-    (
-      await bed.db.query(sql`
-        select 1 as waits from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`)
-    ).length
+  const lockWaits = async () => (await readWaiting(bed.db)).length
 
   /** Switches; `disturb` comes when its COMMIT is under way, and is held until then. */
   async function switchDuring(

@@ -1,5 +1,5 @@
 import { sql } from '@likewise/database'
-import { type TestDatabase, freshDatabase, openTx } from '@likewise/database/testing'
+import { type TestDatabase, freshDatabase, openTx, readWaiting } from '@likewise/database/testing'
 import { type LikeEvent, decode, envelopeOf, shardOf } from '@likewise/events'
 import { type Http, pause } from '@likewise/service'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
@@ -219,11 +219,7 @@ describe('at the same moment', () => {
     const open = await openTx(test.db)
     await open.tx.execute(sql`delete from catalog.likes where user_id = 1 and product_id = 100`)
     const waiting = put(1, 100)
-    const rows = async () =>
-      test.db.query(
-        sql`select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`,
-      )
-    while ((await rows()).length === 0) await pause(10)
+    while ((await readWaiting(test.db)).length === 0) await pause(10)
     await open.commit()
     expect((await waiting).statusCode).toBe(201)
     expect(await likes()).toEqual([[1, 100]])

@@ -1,5 +1,5 @@
 import { sql } from '@likewise/database'
-import { type TestDatabase, freshDatabase, openTx } from '@likewise/database/testing'
+import { type TestDatabase, freshDatabase, openTx, readWaiting } from '@likewise/database/testing'
 import { pause } from '@likewise/service'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import { purgeKeys } from './idempotency-purge.ts'
@@ -141,9 +141,7 @@ describe('the same key twice in the same moment', () => {
       select 1, 'a', d, d % 4, 55, true from floor(extract(epoch from now()) / 86400) as d(d)`)
     const users = Array.from({ length: 30 }, (_, i) => i + 1)
     const answers = Promise.all(users.map((userId) => post('"a"', { userId, productId: 100 })))
-    const waiting = sql`
-      select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`
-    while ((await test.db.query(waiting)).length === 0) await pause(5)
+    while ((await readWaiting(test.db)).length === 0) await pause(5)
     await open.commit()
     const statuses = (await answers).map(({ status }) => status)
     expect([409, 422]).toContain(statuses[0])

@@ -1,5 +1,5 @@
 import { type Database, connectDatabase, sql } from '@likewise/database'
-import { type TestDatabase, freshDatabase, openTx, urlAs } from '@likewise/database/testing'
+import { type TestDatabase, freshDatabase, openTx, urlAs, readWaiting } from '@likewise/database/testing'
 import { buildTelemetry, pause } from '@likewise/service'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import { firstLockWaitMs } from './carry-out.ts'
@@ -53,9 +53,7 @@ const events = () =>
     from catalog.outbox_events order by seq`)
 
 async function lockWaiters(count: number): Promise<void> {
-  const waiting = sql`
-    select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`
-  while ((await test.db.query(waiting)).length < count) await pause(5)
+  while ((await readWaiting(test.db)).length < count) await pause(5)
 }
 
 describe('likes that come together', () => {

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { sql } from '@likewise/database'
-import { type TestDatabase, freshDatabase, openTx } from '@likewise/database/testing'
+import { type TestDatabase, freshDatabase, openTx, readWaiting } from '@likewise/database/testing'
 import { encode } from '@likewise/events'
 import { readMarks } from '@likewise/inbox'
 import { type KafkaOptions, buildPublisher, ensureTopics, removeTopics, subscribe } from '@likewise/kafka'
@@ -138,7 +138,7 @@ it('a topic that was deleted and made again while a batch was in hand does not p
     const lock = await openTx(test.db)
     await lock.tx.execute(sql`lock table metrics.product_metrics in share mode`)
     await it.send(product, [0])
-    await until('the third is in hand', async () => (await countWaiting()) > 0)
+    await until('the third is in hand', async () => (await readWaiting(test.db)).length > 0)
     await it.remove()
     await it.make()
     await it.send(product, [0, 0, 0, 0, 0])
@@ -152,13 +152,6 @@ it('a topic that was deleted and made again while a batch was in hand does not p
   }
   expect(await telemetry.text()).toContain('likewise_inbox_log_resets_total 1\n')
 })
-
-/** Whoever waits for a lock. */
-const countWaiting = async (): Promise<number> =>
-  (
-    await test.db.query(sql`
-      select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`)
-  ).length
 
 it('a restart looks at the record before the mark and goes on; an event past the horizon parks alone (I9)', async () => {
   const it = system()

@@ -143,6 +143,18 @@ export async function openTx(db: Database): Promise<OpenTx> {
   return { tx, commit: () => finish('commit'), rollback: () => finish('rollback') }
 }
 
+/** Backends that wait for a lock in the database of `db`; of that application, and for that kind of lock, where told. */
+export async function readWaiting(
+  db: Queryable,
+  { application = null, event = null }: { application?: string | null; event?: string | null } = {},
+): Promise<number[]> {
+  const rows = await db.query<{ pid: number }>(sql`
+    select pid from pg_stat_activity
+    where datname = current_database() and wait_event_type = 'Lock'
+      and application_name = coalesce(${application}, application_name) and wait_event = coalesce(${event}, wait_event)`)
+  return rows.map(({ pid }) => pid)
+}
+
 /** Takes down what the queries cost: rows that any part of their plans has touched. */
 export function explained(
   db: Queryable,

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type Database, type Tx, sql } from '@likewise/database'
-import { type TestDatabase, freshDatabase } from '@likewise/database/testing'
+import { type TestDatabase, freshDatabase, readWaiting } from '@likewise/database/testing'
 import type { LikeEvent } from '@likewise/events'
 import { pause } from '@likewise/service'
 import { handleBatch } from './handle-batch.ts'
@@ -90,9 +90,7 @@ function benchOf(test: TestDatabase, consumer: string): Bench {
           '{"userId":%s,"productId":%s,"createdAt":"2026-11-22T09:14:05.402817Z"}', record_offset + 1, record_key), 'UTF8')
         where consumer = ${consumer} and record_offset = any (${offsets}::bigint[])`),
     async somebodyWaits() {
-      const waiting = sql`
-        select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
-      for (const end = performance.now() + 20_000; (await db.query(waiting)).length === 0; await pause(10)) {
+      for (const end = performance.now() + 20_000; (await readWaiting(db)).length === 0; await pause(10)) {
         if (performance.now() > end) throw new Error('Not within 20 s: somebody waits for a lock')
       }
     },

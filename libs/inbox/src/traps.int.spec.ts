@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type Tx, sql } from '@likewise/database'
-import { type TestDatabase, freshDatabase, openTx } from '@likewise/database/testing'
+import { type TestDatabase, freshDatabase, openTx, readWaiting } from '@likewise/database/testing'
 import type { LikeEvent } from '@likewise/events'
 import { pause } from '@likewise/service'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
@@ -65,9 +65,7 @@ const free = (tx: Pick<Tx, 'execute'>) =>
 
 /** Waits until somebody waits for a lock of this database. */
 async function untilLocked(): Promise<void> {
-  const waiting = sql`
-    select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
-  while ((await test.db.query(waiting)).length === 0) await pause(5)
+  while ((await readWaiting(test.db)).length === 0) await pause(5)
 }
 
 function latch() {

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { sql } from '@likewise/database'
-import { type TestDatabase, freshDatabase, openTx } from '@likewise/database/testing'
+import { type TestDatabase, freshDatabase, openTx, readWaiting } from '@likewise/database/testing'
 import { pause } from '@likewise/service'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import { type Lease, leaveRelays, releaseLeases, renewLeases, takeLeases } from './lease.ts'
@@ -41,12 +41,7 @@ async function leaseOf(shard: number): Promise<{ owner: string | null; epoch: bi
 }
 
 const untilOneWaits = () =>
-  until('a statement waits for the other', async () => {
-    const [row] = await test.db.query<{ waiting: bigint }>(sql`
-      select count(*) as waiting from pg_stat_activity
-      where datname = current_database() and wait_event_type = 'Lock'`)
-    return row?.waiting === 1n
-  })
+  until('a statement waits for the other', async () => (await readWaiting(test.db)).length === 1)
 
 /** As if `owner` had said so, from now on. */
 async function seenUntil(owner: string, away: string): Promise<void> {

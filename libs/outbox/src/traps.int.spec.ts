@@ -1,6 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { type Queryable, type Sql, sql } from '@likewise/database'
-import { type OpenTx, type TestDatabase, freshDatabase, openTx } from '@likewise/database/testing'
+import {
+  type OpenTx,
+  type TestDatabase,
+  freshDatabase,
+  openTx,
+  readWaiting,
+} from '@likewise/database/testing'
 import { shardOf } from '@likewise/events'
 import { Failure } from '@likewise/service'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
@@ -79,12 +85,7 @@ describe('a delayed statement of a connection that timed out', () => {
     return { ...open, lease: { shard, epoch: epoch + 1n } }
   }
 
-  const isDelayed = () =>
-    until('it waits', async () => {
-      const waiting = sql`
-        select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
-      return (await test.db.query(waiting)).length > 0
-    })
+  const isDelayed = () => until('it waits', async () => (await readWaiting(test.db)).length > 0)
 
   it('opens no window once another relay has opened and settled it', async () => {
     await write(test.db, ['a', 'b'], key)

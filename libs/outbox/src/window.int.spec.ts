@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type Queryable, sql } from '@likewise/database'
-import { type TestDatabase, freshDatabase, openTx } from '@likewise/database/testing'
+import { type TestDatabase, freshDatabase, openTx, readWaiting } from '@likewise/database/testing'
 import { shardCount, shardOf } from '@likewise/events'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import { type OutboxEvent, readPage } from './page.ts'
@@ -195,12 +195,7 @@ describe('moving the cursor', () => {
     const gone = await openTx(test.db)
     await nextWindows(gone.tx, owner, [{ shard, epoch }])
     const waiting = open() // sees the cursor before that window, and waits for the gone relay's row
-    await until('it waits', async () => {
-      const [row] = await test.db.query<{ n: bigint }>(
-        sql`select count(*) as n from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`,
-      )
-      return Number(row?.n) > 0
-    })
+    await until('it waits', async () => (await readWaiting(test.db)).length > 0)
     await gone.commit()
     expect(await waiting).toBeNull()
     expect(await drain()).toEqual(['a'])

@@ -94,9 +94,12 @@ function matcherOf(list: readonly string[]): (address: string) => boolean {
   // Parsing an address costs more than looking it up, and the same ones come again and again.
   const known = new Map<string, boolean>()
   return (address) => {
-    const answer = known.get(address) ?? addresses.check(address, familyOf(address))
-    if (known.size >= knownMax) known.clear()
-    known.set(address, answer)
+    let answer = known.get(address)
+    if (answer === undefined) {
+      answer = addresses.check(address, familyOf(address))
+      if (known.size >= knownMax) known.clear()
+      known.set(address, answer)
+    }
     return answer
   }
 }

@@ -25,8 +25,8 @@ interface LimitParts {
 }
 
 /**
- * Limits of requests, per address and per caller. To be called twice: `addAddress` before identities are read, `addCaller`
- * after, both once the app's plugins are loaded.
+ * Limits of requests, per address and per caller: `addAddress` is for before identities are read, `addCaller` for after,
+ * both once the app's plugins are loaded.
  */
 export function buildRateLimits(app: FastifyInstance, parts: LimitParts) {
   const { rate, refused } = parts
@@ -58,7 +58,8 @@ export function buildRateLimits(app: FastifyInstance, parts: LimitParts) {
         max,
         count: count({ ...common, max }),
         counts: (request) => !request.routeOptions.config.probe && !isExempt(request.ip),
-        ...{ reason: 'rate_address', whose: 'from one address' },
+        reason: 'rate_address',
+        whose: 'from one address',
       })
     },
     addCaller(): void {
@@ -70,7 +71,8 @@ export function buildRateLimits(app: FastifyInstance, parts: LimitParts) {
         max,
         count: count({ ...common, max, keyGenerator }),
         counts: ({ identity }) => identity?.caller !== undefined,
-        ...{ reason: 'rate_caller', whose: 'of one caller' },
+        reason: 'rate_caller',
+        whose: 'of one caller',
       })
     },
   }
