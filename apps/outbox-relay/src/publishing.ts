@@ -14,6 +14,7 @@ export function connectCatalog(config: Config): { db: Database; leaseDb: Databas
     url: config.CATALOG_DATABASE_URL,
     connectTimeoutMs: 2_000,
     applicationName: 'likewise-outbox-relay',
+    alwaysByIndex: true,
   }
   return {
     db: connectDatabase({ ...common, poolSizeMax: config.RELAY_POOL_SIZE, statementTimeoutMs: 30_000 }),

@@ -67,6 +67,7 @@ function serverSettings(options: DatabaseOptions): Record<string, string | numbe
     statement_timeout: options.statementTimeoutMs,
     idle_in_transaction_session_timeout: options.statementTimeoutMs,
     ...(options.lockTimeoutMs !== undefined && { lock_timeout: options.lockTimeoutMs }),
+    ...(options.alwaysByIndex && { enable_seqscan: 'off', plan_cache_mode: 'force_generic_plan' }),
   }
 }
 

@@ -13,6 +13,11 @@ export interface DatabaseOptions {
   /** The server cancels a statement after this, and ends a transaction that lies idle as long. 0: no limit. */
   statementTimeoutMs: number
   lockTimeoutMs?: number
+  /**
+   * For a process all of whose statements find their rows by an index. Otherwise a plan that is kept from when a table was
+   * empty reads the whole of it, until PostgreSQL happens to count its rows: for minutes, each time a little more.
+   */
+  alwaysByIndex?: boolean
   applicationName: string
 }
 

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { sql } from '@likewise/database'
+import { type Database, connectDatabase, sql } from '@likewise/database'
 import { type TestDatabase, explained, freshDatabase, openTx } from '@likewise/database/testing'
 import { shardOf } from '@likewise/events'
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals'
@@ -8,7 +8,7 @@ import { enqueue } from './enqueue.ts'
 import { type Lease, renewLeases, takeLeases } from './lease.ts'
 import { purgeRing } from './purge.ts'
 import { isPublishedUpTo } from './wal/progress.ts'
-import { settle } from './step.ts'
+import { settle, settleWhole } from './step.ts'
 import { nextWindows } from './window.ts'
 
 const owner = randomUUID()
@@ -130,6 +130,58 @@ describe('a poll, a step and a renewal', () => {
       expect(now).toBeGreaterThan(0)
       expect(now - before[i]!).toBeLessThan(30)
     }
+  })
+})
+
+describe('a plan that is kept from when the tables were empty', () => {
+  const small = { rowsMax: 100, bytesMax: 1_000_000 }
+  let relay: Database
+  beforeEach(() => {
+    relay = connectDatabase({
+      ...{ url: test.url, poolSizeMax: 1, connectTimeoutMs: 5_000, statementTimeoutMs: 60_000 },
+      ...{ applicationName: 'test', alwaysByIndex: true },
+    })
+  })
+  afterEach(() => relay.stop())
+
+  const publishOnce = async (): Promise<number> => {
+    const windows = await nextWindows(relay, owner, held, small)
+    for (const window of windows) await settleWhole(relay, owner, [window])
+    return windows.flatMap(({ events }) => events ?? []).length
+  }
+
+  /** Rows of these tables that were looked at so far, whatever way. */
+  const looked = async (tables: string): Promise<number> => {
+    await relay.execute(sql`select pg_stat_force_next_flush()`)
+    const [sum] = await test.db.query<{ rows: number }>(sql`
+      select (select sum(seq_tup_read) from pg_stat_user_tables where relname ~ ${tables})::float8
+           + (select sum(idx_tup_read) from pg_stat_user_indexes where relname ~ ${tables})::float8 as rows`)
+    return sum!.rows
+  }
+
+  it('does not look at events that were published before', async () => {
+    for (let i = 0; i < 10; i += 1) await publishOnce()
+    await write(5_000, 100)
+    await publish()
+    const before = await looked('^outbox_events')
+    await write(3, 100)
+    expect(await publishOnce()).toBe(3)
+    expect((await looked('^outbox_events')) - before).toBeLessThan(100)
+  })
+
+  it('does not look at what lies in the log of all shards', async () => {
+    for (let i = 0; i < 10; i += 1) {
+      await write(1)
+      await publishOnce()
+    }
+    await test.db.execute(sql`
+      insert into catalog.outbox_cursors (shard, n, from_snapshot, to_snapshot, last_seq, after_seq, epoch)
+      select shard, n - i, from_snapshot, to_snapshot, last_seq, after_seq, epoch
+      from catalog.outbox_cursors cross join generate_series(1000, 2000) as i where n = 0`)
+    const before = await looked('^outbox_cursors$')
+    await write(1)
+    expect(await publishOnce()).toBe(1)
+    expect((await looked('^outbox_cursors$')) - before).toBeLessThan(100)
   })
 })
 

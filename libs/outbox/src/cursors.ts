@@ -61,3 +61,20 @@ export const lateRows = (shard: Sql, snapshot: Sql): Sql => sql`(
       where e.shard = ${shard} and e.xid >= open.xid and e.xid <= open.xid offset 0
     ) as late
   )`
+
+/**
+ * The rows of a shard that were written by transactions which began after `from`, and before `to`, by xid, for a `from`
+ * clause. (What a statement sees began before its own snapshot's end.)
+ *
+ * Written so that the planner takes the index on xid also where it believes the table empty, as it does of a fresh one, and
+ * of a part of the ring that was just truncated: the primary key then costs it the same but for the last digit, and a plan
+ * is kept for minutes, in which each poll reads all of the shard. Two bounds, known before the scan, win that digit.
+ */
+export const freshRows = (shard: Sql, { from, to }: { from: Sql; to: Sql }): Sql => sql`(
+    select fresh.* from (
+      select pg_snapshot_xmax(${from}) as low, pg_snapshot_xmax(${to}) as high offset 0
+    ) as bound cross join lateral (
+      select * from catalog.outbox_events as e
+      where e.shard = ${shard} and e.xid >= bound.low and e.xid < bound.high offset 0
+    ) as fresh
+  )`

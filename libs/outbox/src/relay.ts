@@ -26,6 +26,7 @@ export interface RelayLimits {
 }
 
 export interface RelayOptions {
+  /** Connected with `alwaysByIndex`: all that a relay asks for, it finds by an index. */
   db: Database
   /** How the outbox should be published; whatever it is, the relay follows `outbox_meta`, and says where they differ. */
   source?: OutboxMode

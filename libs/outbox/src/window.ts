@@ -1,5 +1,5 @@
 import { type Queryable, type Sql, sql } from '@likewise/database'
-import { heldCursors, lateRows } from './cursors.ts'
+import { freshRows, heldCursors, lateRows } from './cursors.ts'
 import { type OutboxEvent, type Row, eventColumns, eventOf, rowBytesOf } from './page.ts'
 
 /** A shard's newest cursor: the window being published, and how far. All numbers are the database's bigints. */
@@ -89,10 +89,8 @@ export async function nextWindows(
              least(fresh.first_seq, late.first_seq) - 1, fresh.row_count + late.row_count, holder, held_epoch
       from newest
       cross join lateral (
-        select min(seq) as first_seq, max(seq) as last_seq, count(*) as row_count from (
-          select seq from catalog.outbox_events
-          where shard = newest.shard and xid >= pg_snapshot_xmax(newest.to_snapshot) offset 0
-        ) as rows
+        select min(seq) as first_seq, max(seq) as last_seq, count(*) as row_count
+        from ${freshRows(sql`newest.shard`, { from: sql`newest.to_snapshot`, to: sql`pg_current_snapshot()` })} as rows
       ) as fresh
       cross join lateral (
         select min(seq) as first_seq, max(seq) as last_seq, count(*) as row_count
@@ -135,9 +133,7 @@ const eventsOfSmall = ({ rowsMax, bytesMax }: SmallWindow): Sql => sql`(
                       then work."fromSnapshot"::pg_snapshot end as "from"
         ) as small
         cross join lateral (
-          select * from catalog.outbox_events
-          where shard = work.shard and xid >= pg_snapshot_xmax(small."from")
-            and xid < pg_snapshot_xmax(work."toSnapshot"::pg_snapshot)
+          select * from ${freshRows(sql`work.shard`, { from: sql`small."from"`, to: sql`work."toSnapshot"::pg_snapshot` })} as rows
           union all
           select * from ${lateRows(sql`work.shard`, sql`small."from"`)} as rows
         ) as e
