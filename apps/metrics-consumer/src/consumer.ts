@@ -2,7 +2,7 @@ import type { Database } from '@likewise/database'
 import { topics } from '@likewise/events'
 import { type Horizon, buildHandler } from '@likewise/inbox'
 import { type IncomingBatch, type KafkaOptions, type Subscriber, subscribe } from '@likewise/kafka'
-import { applyToProductMetrics } from '@likewise/metrics'
+import { applyToProductMetrics, applyWithin } from '@likewise/metrics'
 import type { Logger, Telemetry } from '@likewise/service'
 import type { Static } from 'typebox'
 import type { ConsumerConfig } from './config.ts'
@@ -24,7 +24,7 @@ export interface ConsumerOptions {
 export function buildConsumer(
   options: ConsumerOptions,
 ): (batch: IncomingBatch) => Promise<bigint | undefined> {
-  return buildHandler({ ...options, work: applyToProductMetrics })
+  return buildHandler({ ...options, work: applyToProductMetrics, workWithin: applyWithin })
 }
 
 interface ConsumingOptions extends Pick<ConsumerOptions, 'db' | 'log' | 'telemetry'> {

@@ -144,6 +144,12 @@ export function freshOf<E extends Identified>(events: readonly E[], told: FreshT
   return events.filter(({ id }) => left.delete(id.toLowerCase()))
 }
 
+/** Of each id the first, in the order given. */
+export function eachOnce<E extends Identified>(events: readonly E[]): E[] {
+  const left = distinctIds(events)
+  return events.filter(({ id }) => left.delete(id.toLowerCase()))
+}
+
 interface Identified {
   readonly id: string
 }

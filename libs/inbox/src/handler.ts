@@ -6,13 +6,13 @@ import { buildGathering } from './gathering.ts'
 import { handleBatch } from './handle-batch.ts'
 import type { InboxRecord } from './judgement.ts'
 import { type LogCheck, type Look, checkLog, viewOf } from './log-check.ts'
-import { type Mark, type Scope, dropMark, lockMark } from './offsets.ts'
-import { type BatchOutcome, type PieceOptions, handlePiece, handleTogether } from './piece.ts'
+import { type LeftMark, type Mark, type Scope, dropMark, lockMark } from './offsets.ts'
+import { type BatchOutcome, type PieceOptions, type Together, handlePiece, handleTogether } from './piece.ts'
 import { noteStart, readStart, withdrawStart } from './start-note.ts'
 import { type Start, aloneBelow, startAlone, startsMax } from './start.ts'
 import { inboxTelemetry } from './telemetry.ts'
 
-export interface HandlerOptions extends Pick<PieceOptions, 'horizon' | 'work'> {
+export interface HandlerOptions extends Pick<PieceOptions, 'horizon' | 'work' | 'workWithin'> {
   readonly db: Database
   readonly consumer: string
   /** Transactions with large batches, and takeovers, at the same time; one more is for the small batches. */
@@ -51,6 +51,8 @@ interface Hold {
   next: bigint
   /** Records below go one by one: a process ended while it had them in hand. */
   aloneBelow: bigint
+  /** How this process left the mark, where a small batch was the last. */
+  left?: LeftMark | undefined
   /** What this process has noted: it does not speak against the records as long as the process lives. */
   own?: Start
 }
@@ -103,7 +105,7 @@ interface Context extends HandlerOptions {
   told: ReturnType<typeof inboxTelemetry>
   gate: ReturnType<typeof buildGate>
   limited: ReturnType<typeof buildLimit>
-  gathered: (piece: PieceOptions) => Promise<BatchOutcome | 'apart'>
+  gathered: (piece: PieceOptions) => Promise<Together>
 }
 
 interface Held {
@@ -165,9 +167,11 @@ function tell(
 }
 
 async function handleRecords(context: Context, scope: Scope, { batch, hold }: Held): Promise<void> {
-  const { db, log, told, gate, limited, gathered, horizon, work } = context
+  const { db, log, told, gate, limited, gathered, horizon, work, workWithin } = context
   const { records, stopping } = batch
   const common = { scope, horizon, work, stopping }
+  const { left } = hold
+  delete hold.left // whatever happens now, unless it is known
   const onHandled = (outcome: BatchOutcome): void => {
     told.count(outcome)
     batch.gotOn?.()
@@ -198,9 +202,14 @@ async function handleRecords(context: Context, scope: Scope, { batch, hold }: He
   const rest = records.slice(suspects.length)
   if (rest.length === 0) return
   await gate.together(async () => {
-    const outcome = rest.length <= smallMax ? await gathered({ ...common, records: rest }) : 'apart'
-    if (outcome === 'apart') await limited(() => handleBatch(db, { ...common, records: rest, onHandled }))
-    else onHandled(outcome)
+    const small = { ...common, records: rest, ...(left && { left }), ...(workWithin && { workWithin }) }
+    const done = rest.length <= smallMax ? await gathered(small) : 'apart'
+    if (done === 'apart') {
+      await limited(() => handleBatch(db, { ...common, records: rest, onHandled }))
+    } else {
+      hold.left = done.left
+      onHandled(done.outcome)
+    }
   })
 }
 
@@ -208,7 +217,7 @@ async function handleRecords(context: Context, scope: Scope, { batch, hold }: He
 async function together(
   db: Database,
   pieces: readonly [PieceOptions, ...PieceOptions[]],
-): Promise<readonly (BatchOutcome | 'apart')[]> {
+): Promise<readonly Together[]> {
   const ofOne = pieces.every(({ scope }) => scope.topic === pieces[0].scope.topic)
   const apart = () => pieces.map(() => 'apart' as const)
   if (!ofOne) return apart()

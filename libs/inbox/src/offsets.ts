@@ -58,6 +58,57 @@ async function lockRows(
   return new Map(marks.map(({ partition, ...mark }) => [partition, mark]))
 }
 
+/** A mark as this process left it. */
+export interface LeftMark {
+  readonly partition: number
+  readonly nextOffset: bigint
+  /** Its `updated_at`, to the microsecond. */
+  readonly touchedAt: string
+  /** The database's clock then, and this process's `performance.now()`. */
+  readonly nowMs: number
+  readonly readMs: number
+}
+
+/** The database's clock now, as far as this process can tell. */
+export const nowMsOf = ({ nowMs, readMs }: LeftMark): number => nowMs + performance.now() - readMs
+
+/** So far the database's clock may be from where it is thought to be. */
+const clockOffMaxMs = 60_000
+
+/**
+ * Locks the marks and tells whether anything was done to one of them since it was left, or somebody has it, or the clock is
+ * another one. It waits for none: whoever holds one may be at it for minutes.
+ *
+ * A lock takes the row as it is by then, whatever the statement's snapshot says; nothing else that the statement reads by
+ * its snapshot may have changed without the mark being moved or touched.
+ */
+export const changedSince = (
+  { consumer, topic }: Pick<Scope, 'consumer' | 'topic'>,
+  marks: readonly LeftMark[],
+  nowMs: number,
+): Sql => sql`(
+    abs(extract(epoch from clock_timestamp()) * 1000 - ${nowMs}::float8) > ${clockOffMaxMs}::float8 or
+    (select count(*) from (
+      select 1 as held
+      from unnest(${marks.map(({ partition }) => partition)}::int[],
+                  ${marks.map(({ nextOffset }) => nextOffset)}::bigint[],
+                  ${marks.map(({ touchedAt }) => touchedAt)}::timestamptz[]) as was(partition, next_offset, touched_at)
+      join metrics.consumer_offsets as o
+        on o.consumer = ${consumer} and o.topic = ${topic} and o.partition = was.partition
+          and o.next_offset = was.next_offset and o.updated_at = was.touched_at
+      order by o.partition for update of o skip locked
+    ) as unchanged) < ${marks.length}::int
+  )`
+
+/**
+ * To be said under the mark's lock by whoever parks something before the mark and does not move it: whoever left the mark so
+ * looks again at what waits.
+ */
+export const touchMark = (tx: Queryable, { consumer, topic, partition }: Scope): Promise<number> =>
+  tx.execute(sql`
+    update metrics.consumer_offsets set updated_at = clock_timestamp()
+    where consumer = ${consumer} and topic = ${topic} and partition = ${partition}::int`)
+
 /** Letters moved by one statement: a hundred thousand took 7 s, and a statement has 10. */
 const movedAtOnceMax = 10_000
 

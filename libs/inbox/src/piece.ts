@@ -1,9 +1,9 @@
-import { type Database, type Tx, sql } from '@likewise/database'
+import { type Database, type Queryable, type Sql, type Tx, empty, sql } from '@likewise/database'
 import type { LikeEvent } from '@likewise/events'
 import { anyBlocked, park, readBlockedKeys, readResolvedOffsets } from './dead-letters.ts'
 import { decide, suspectsOf } from './decide.ts'
 import { consumedOf } from './consumed.ts'
-import { type FreshTold, freshOf, insertHandled, readHandled, tellFresh } from './handle-once.ts'
+import { type FreshTold, eachOnce, freshOf, insertHandled, readHandled, tellFresh } from './handle-once.ts'
 import {
   type Failed,
   type Horizon,
@@ -14,7 +14,7 @@ import {
   parkFailed,
 } from './judgement.ts'
 import { namesOf } from './log-check.ts'
-import { type Scope, lockFreeMarks, lockMark } from './offsets.ts'
+import { type LeftMark, type Scope, changedSince, lockFreeMarks, lockMark, nowMsOf } from './offsets.ts'
 
 export interface BatchOutcome {
   /** Events that had their effect now. */
@@ -35,6 +35,14 @@ export interface PieceOptions {
   readonly horizon: Horizon
   /** The effect. Only statements on this transaction: nothing else would be undone with it. */
   readonly work: (tx: Tx, fresh: readonly LikeEvent[]) => Promise<void>
+  /**
+   * The same effect as further parts of the statement that remembers the events, `, name as (…)`, for small batches: there
+   * the round trips are most of what a transaction costs. Of the events (each id once) those may have an effect that stand
+   * in `fresh(event_id)`.
+   */
+  readonly workWithin?: (events: readonly LikeEvent[]) => Sql
+  /** The mark as this process left it, where it does know. */
+  readonly left?: LeftMark
   /** Set where the one record there is could not be handled: it is parked as `failed`. */
   readonly failed?: Failed
 }
@@ -60,17 +68,34 @@ export async function handlePiece(db: Database, options: PieceOptions): Promise<
   })
 }
 
+/** What became of a batch that was handled together with others; 'apart': nothing, it has to go its own way. */
+export type Together = { readonly outcome: BatchOutcome; readonly left: LeftMark | undefined } | 'apart'
+
 /**
- * Handles batches of several partitions of one topic in one transaction, with the same three statements. Where it is not
- * that simple, since something has to be parked, it does nothing. A batch whose mark somebody holds goes its own way: a
- * redrive may hold one for minutes, and the others would wait with it.
+ * Handles batches of several partitions of one topic in one transaction. Where it is not that simple, since something has to
+ * be parked, it does nothing. A batch whose mark somebody holds goes its own way: a redrive may hold one for minutes, and
+ * the others would wait with it.
  *
- * @returns the outcomes, in the order given.
+ * @returns what became of each, in the order given.
  */
 export async function handleTogether(
   db: Database,
   pieces: readonly [PieceOptions, ...PieceOptions[]],
-): Promise<(BatchOutcome | 'apart')[]> {
+): Promise<Together[]> {
+  const marks = pieces.map(({ left }) => left)
+  const { workWithin } = pieces[0]
+  if (workWithin !== undefined && marks.every((left) => left !== undefined)) {
+    const done = await handleAtOnce(db, pieces, { marks, workWithin })
+    if (done !== 'apart') return done
+  }
+  return handleInTransaction(db, pieces)
+}
+
+/** With the three statements of `handlePiece`. */
+async function handleInTransaction(
+  db: Database,
+  pieces: readonly [PieceOptions, ...PieceOptions[]],
+): Promise<Together[]> {
   const { scope, work } = pieces[0]
   const partitions = pieces.map((piece) => piece.scope.partition)
   return db.tx(async (tx) => {
@@ -80,21 +105,47 @@ export async function handleTogether(
       return mark ? see(piece, mark.nextOffset, mark.nowMs) : 'apart'
     })
     const held = seen.filter((one) => one !== 'apart')
-    const judged = held.flatMap((one) => one.judged)
-    if (judged.some(({ kind }) => kind === 'parked')) return seen.map(() => 'apart')
-    const goals = held.flatMap(({ goal }) => (goal === null ? [] : [goal]))
-    const events = eventsOf(judged)
-    const taken = goals.length === 0 ? [] : await take(tx, scope, { events, keys: keysOf(judged), goals })
+    const wanted = wantedOf(held)
+    if (wanted === 'apart') return seen.map(() => 'apart')
+    const taken = wanted.goals.length === 0 ? nothingTaken : await take(tx, scope, wanted)
     if (taken === 'blocked') return seen.map(() => 'apart')
-    if (taken.length > 0) await work(tx, taken)
-    const fresh = new Set(taken)
-    return seen.map((one) => (one === 'apart' ? one : ownOutcome(one, fresh)))
+    if (taken.fresh.length > 0) await work(tx, taken.fresh)
+    return seen.map((one) => (one === 'apart' ? one : ownOutcome(one, taken)))
   })
 }
 
-function ownOutcome(one: Seen, fresh: ReadonlySet<LikeEvent>): BatchOutcome {
-  const events = eventsOf(one.judged)
-  return outcomeOf(one, { events, parked: [], handled: events.filter((event) => fresh.has(event)).length })
+/**
+ * With one statement, on the marks as this process left them: where somebody has one, or has moved one since, or has parked
+ * something before it, nothing happens. So the statement needs not see what was committed since it began: see `touchMark`.
+ */
+async function handleAtOnce(
+  db: Queryable,
+  pieces: readonly [PieceOptions, ...PieceOptions[]],
+  { marks, workWithin }: { marks: readonly LeftMark[]; workWithin: (events: readonly LikeEvent[]) => Sql },
+): Promise<Together[] | 'apart'> {
+  const nowMs = Math.max(...marks.map(nowMsOf))
+  const seen = pieces.map((piece, i) => see(piece, marks[i]?.nextOffset ?? 0n, nowMs))
+  const wanted = wantedOf(seen)
+  if (wanted === 'apart') return 'apart'
+  const taken = await take(db, pieces[0].scope, { ...wanted, on: { marks, nowMs }, workWithin })
+  return taken === 'blocked' ? 'apart' : seen.map((one) => ownOutcome(one, taken))
+}
+
+type Wanted = Pick<Taking, 'events' | 'keys' | 'goals'>
+
+function wantedOf(seen: readonly Seen[]): Wanted | 'apart' {
+  const judged = seen.flatMap((one) => one.judged)
+  if (judged.some(({ kind }) => kind === 'parked')) return 'apart'
+  const goals = seen.flatMap(({ goal }) => (goal === null ? [] : [goal]))
+  return { events: eventsOf(judged), keys: keysOf(judged), goals }
+}
+
+function ownOutcome(one: Seen, { fresh, touched }: Taken): Together {
+  const [events, all] = [eventsOf(one.judged), new Set(fresh)]
+  const handled = events.filter((event) => all.has(event)).length
+  const left = one.goal &&
+    touched && { ...touched, partition: one.goal.partition, nextOffset: one.goal.nextOffset }
+  return { outcome: outcomeOf(one, { events, parked: [], handled }), left: left ?? undefined }
 }
 
 interface Goal {
@@ -151,35 +202,52 @@ async function takeOrPark(
   const goals = [goal]
   if (judged.every(({ kind }) => kind !== 'parked')) {
     const events = eventsOf(judged)
-    const fresh = await take(tx, scope, { events, keys, goals })
-    if (fresh !== 'blocked') return { events, parked: [], fresh }
+    const taken = await take(tx, scope, { events, keys, goals })
+    if (taken !== 'blocked') return { events, parked: [], fresh: taken.fresh }
   }
   const offsets = wanted.map(({ offset }) => offset)
   const blocked = await readBlockedKeys(tx, scope, keys)
   const resolved = await readResolvedOffsets(tx, scope, offsets)
   const handled = await readHandled(tx, scope.consumer, suspectsOf(judged, blocked))
   const { events, parked } = decide(judged, { blocked, resolved, handled })
-  const fresh = await take(tx, scope, { events, keys: [], goals })
-  if (fresh === 'blocked') throw new Error('Nothing was asked to be blocked.')
+  const taken = await take(tx, scope, { events, keys: [], goals })
+  if (taken === 'blocked') throw new Error('Nothing was asked to be blocked.')
   await park(tx, scope, parked)
-  return { events, parked, fresh }
+  return { events, parked, fresh: taken.fresh }
 }
+
+interface Taking {
+  readonly events: readonly LikeEvent[]
+  /** Keys of which none may wait for a redrive. */
+  readonly keys: readonly string[]
+  readonly goals: readonly Goal[]
+  /** The marks that are not locked yet, as they were left, and the database's time by that. */
+  readonly on?: { readonly marks: readonly LeftMark[]; readonly nowMs: number }
+  readonly workWithin?: (events: readonly LikeEvent[]) => Sql
+}
+
+interface Taken {
+  /** The events that are new, in the order given. */
+  readonly fresh: LikeEvent[]
+  readonly touched?: Pick<LeftMark, 'touchedAt' | 'nowMs' | 'readMs'>
+}
+
+const nothingTaken: Taken = { fresh: [] }
 
 /**
  * Remembers the events and moves the marks behind the batches, in one statement, unless one of the keys waits for a
  * redrive: then it does nothing. Moving a mark also says that what was begun is done.
- *
- * @returns the events that are fresh, in the order given.
  */
 async function take(
-  tx: Tx,
+  tx: Queryable,
   { consumer, topic }: Pick<Scope, 'consumer' | 'topic'>,
-  { events, keys, goals }: { events: readonly LikeEvent[]; keys: readonly string[]; goals: readonly Goal[] },
-): Promise<LikeEvent[] | 'blocked'> {
+  { events, keys, goals, on, workWithin }: Taking,
+): Promise<Taken | 'blocked'> {
   const unblocked = sql`not (select found from blocked)`
-  const [taken] = await tx.query<FreshTold & { blocked: boolean }>(sql`
+  const changed = on ? sql`${changedSince({ consumer, topic }, on.marks, on.nowMs)} or` : empty
+  const [taken] = await tx.query<FreshTold & { blocked: boolean; touchedAt: string; nowMs: number }>(sql`
     with blocked as materialized (
-      select ${anyBlocked({ consumer, topic }, keys)} as found
+      select ${changed} ${anyBlocked({ consumer, topic }, keys)} as found
     ), moved as (
       update metrics.consumer_offsets as o
       set next_offset = goal.next_offset, last_event_id = goal.last_event_id, last_record = goal.last_record,
@@ -190,9 +258,12 @@ async function take(
                   ${goals.map(({ lastRecord }) => lastRecord)}::text[])
         as goal(partition, next_offset, last_event_id, last_record)
       where o.consumer = ${consumer} and o.topic = ${topic} and o.partition = goal.partition and ${unblocked}
-    ), fresh as (${insertHandled(consumer, events.map(consumedOf), unblocked)})
-    select (select found from blocked) as blocked, ${tellFresh(events)}`)
-  return taken?.blocked === false ? freshOf(events, taken) : 'blocked'
+    ), fresh as (${insertHandled(consumer, events.map(consumedOf), unblocked)})${workWithin?.(eachOnce(events)) ?? empty}
+    select (select found from blocked) as blocked, ${tellFresh(events)}, now()::text as "touchedAt",
+           (extract(epoch from clock_timestamp()) * 1000)::float8 as "nowMs"`)
+  if (taken?.blocked !== false) return 'blocked'
+  const { touchedAt, nowMs } = taken
+  return { fresh: freshOf(events, taken), touched: { touchedAt, nowMs, readMs: performance.now() } }
 }
 
 const failing =

@@ -6,7 +6,7 @@ import { decide } from './decide.ts'
 import { inTxOrDry } from './dry-run.ts'
 import { freshOf, readHandled, remember } from './handle-once.ts'
 import { type Judgement, judge } from './judgement.ts'
-import { lockMark } from './offsets.ts'
+import { lockMark, touchMark } from './offsets.ts'
 import type { PieceOptions } from './piece.ts'
 
 export interface ReplayOptions extends Omit<PieceOptions, 'failed'> {
@@ -58,6 +58,7 @@ export async function replayRecords(db: Database, options: ReplayOptions): Promi
       const fresh = freshOf(events, await remember(tx, scope.consumer, events.map(consumedOf)))
       if (fresh.length > 0) await work(tx, fresh)
       await park(tx, scope, parked)
+      if (parked.length > 0) await touchMark(tx, scope)
       return {
         applied: fresh.length,
         hadEffect: events.length - fresh.length,

@@ -1,4 +1,4 @@
-export { applyToProductMetrics } from './apply.ts'
+export { applyToProductMetrics, applyWithin } from './apply.ts'
 export { type LikeCountAsOf, readLikeCountAsOf } from './as-of.ts'
 export { eventTimeMs } from './deltas.ts'
 export { type History, type HistoryQuestion, pointsMax, pointsOf, readHistory } from './history.ts'

@@ -5,7 +5,7 @@ import { readLikeCountAsOf } from './as-of.ts'
 import { pointsMax, pointsOf, readHistory } from './history.ts'
 import { type Step, steps } from './resolution.ts'
 import { rollUp } from './roll-up.ts'
-import { type Like, applyLikes, emptyModel, netOf, nowMs } from './testing.ts'
+import { type Like, applyLikes, applyLikesWithin, emptyModel, netOf, nowMs } from './testing.ts'
 import { type TrendingWindow, readTrending } from './trending.ts'
 
 let test: TestDatabase
@@ -52,9 +52,10 @@ async function applyRuns(
   await emptyModel(test.db)
   const baseMs = Math.floor(await nowMs(test.db))
   const all: Like[] = []
-  for (const [batch, rolls] of steps) {
+  for (const [i, [batch, rolls]] of steps.entries()) {
+    const apply = i % 2 === 0 ? applyLikes : applyLikesWithin
     const likes = batch.map(([productId, liked, age]) => ({ productId, liked, atMs: baseMs - age }))
-    if (likes.length > 0) await applyLikes(test.as('likewise_consumer'), likes)
+    if (likes.length > 0) await apply(test.as('likewise_consumer'), likes)
     all.push(...likes)
     if (rolls) await rollUp(test.as('likewise_consumer'), kept)
   }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { type Database, sql } from '@likewise/database'
+import { type Database, arrayOf, sql } from '@likewise/database'
 import type { LikeEvent } from '@likewise/events'
-import { applyToProductMetrics } from './apply.ts'
+import { applyToProductMetrics, applyWithin } from './apply.ts'
 
 export interface Like {
   productId: number
@@ -25,6 +25,13 @@ export function eventOf({ productId, liked, atMs }: Like): LikeEvent {
 
 export const applyLikes = (db: Database, likes: readonly Like[]): Promise<void> =>
   db.tx((tx) => applyToProductMetrics(tx, likes.map(eventOf)))
+
+/** The same as part of a statement that was given as many again, of which it finds that they had their effect. */
+export async function applyLikesWithin(db: Database, likes: readonly Like[]): Promise<void> {
+  const [events, known] = [likes.map(eventOf), likes.map(eventOf)]
+  const fresh = sql`fresh as (select unnest(${arrayOf(events.map(({ id }) => id))}::uuid[]) as event_id)`
+  await db.query(sql`with ${fresh}${applyWithin([...known, ...events])} select 1 as done`)
+}
 
 /** The database's clock. */
 export async function nowMs(db: Database): Promise<number> {
