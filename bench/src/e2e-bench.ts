@@ -6,7 +6,7 @@ import { type Part, partOf, percentile } from './report.ts'
 
 const likesPerSecond = 200
 const seconds = 20
-const warmUpSeconds = 10
+const warmUpSeconds = 30
 const pollMs = 3
 /** Far beyond any latency worth a number. */
 const arrivalLimitMs = 30_000

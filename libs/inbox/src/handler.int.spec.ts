@@ -404,6 +404,30 @@ describe('an outage', () => {
     expect(await counted('likewise_inbox_records_total{result="handled"}')).toBe(1)
   })
 
+  it('among records that go one by one holds up the one it meets: those before it are not gone through again', async () => {
+    const log = likes(8)
+    await logOf(log.slice(0, 4))(start(), 0)
+    const begun = () =>
+      test.db.execute(sql`
+        update metrics.consumer_offsets set started_offset = next_offset, started_end = 7, starts = 1
+        where consumer = ${consumer}`)
+    await begun()
+    let outages = 3
+    const process = start(async (tx, fresh) => {
+      if (fresh.some(({ data }) => data.userId === 6) && outages-- > 0) throw new Failure('DATABASE_BUSY', 'busy') // prettier-ignore
+      await work(tx, fresh)
+    })
+    for (let isFirst = true; outages > 0; isFirst = false) {
+      await expect(process(batch(log, 8, { isFirst }))).rejects.toMatchObject({ retryable: true })
+    }
+    await begun() // somebody else has died at the same record meanwhile
+    await process(batch(log, 8))
+    expect([applied, await mark()]).toEqual([[0, 1, 2, 3, 4, 5, 6, 7], 8])
+    // 4 to 6 of the eight that are in hand; then 5 and 6.
+    const counts = lines.filter(({ msg }) => msg.startsWith('a process ended in this batch'))
+    expect(counts.map((line) => (line as { count?: number }).count)).toEqual([3, 2, 2, 2])
+  })
+
   it('of a record that is in hand alone is no death of the processes that wait it out and stop in order', async () => {
     const starts = async () =>
       (await test.db.query(sql`select starts from metrics.consumer_offsets where consumer = ${consumer}`))[0]

@@ -51,6 +51,8 @@ interface Hold {
   next: bigint
   /** Records below go one by one: a process ended while it had them in hand. */
   aloneBelow: bigint
+  /** Of these, the ones below are handled: where one has to be tried again, the batch comes again whole. */
+  aloneDone: bigint
   /** How this process left the mark, where a small batch was the last. */
   left?: LeftMark | undefined
   /** What this process has noted: it does not speak against the records as long as the process lives. */
@@ -81,7 +83,13 @@ export function buildHandler(options: HandlerOptions): (batch: HandlerBatch) => 
     const [first, last] = [records[0], records.at(-1)]
     if (!first || !last) return undefined
     const name = `${topic}/${String(partition)}`
-    const hold: Hold = holds.get(name) ?? { isTaken: false, looked: null, next: 0n, aloneBelow: 0n }
+    const hold: Hold = holds.get(name) ?? {
+      isTaken: false,
+      looked: null,
+      next: 0n,
+      aloneBelow: 0n,
+      aloneDone: 0n,
+    }
     holds.set(name, hold)
     // What comes of a look begins before it, where the log has no such offset any more.
     const goesBack = first.offset < hold.next && hold.looked === null
@@ -131,6 +139,7 @@ async function takeOver(
     const wanted = records.filter(({ offset }) => offset >= mark.nextOffset)
     const [from, last] = [wanted[0]?.offset, wanted.at(-1)?.offset]
     hold.aloneBelow = aloneBelow(await readStart(tx, scope), hold.own, wanted)
+    hold.aloneDone = mark.nextOffset
     if (hold.aloneBelow === 0n && from !== undefined && last !== undefined) {
       hold.own = { from, to: last + 1n, starts: 1 }
       await noteStart(tx, scope, hold.own)
@@ -181,7 +190,7 @@ async function handleRecords(context: Context, scope: Scope, { batch, hold }: He
     }
     log.debug({ partition, ...outcome, parked: outcome.parked.length }, 'batch handled')
   }
-  const suspects = records.filter(({ offset }) => offset < hold.aloneBelow)
+  const suspects = records.filter(({ offset }) => offset < hold.aloneBelow && offset >= hold.aloneDone)
   if (suspects.length > 1) log.warn({ ...scope, count: suspects.length }, 'a process ended in this batch: its records are handled one by one') // prettier-ignore
   for (const record of suspects) {
     await gate.alone(async () => {
@@ -197,9 +206,10 @@ async function handleRecords(context: Context, scope: Scope, { batch, hold }: He
       onHandled(outcome)
       return outcome
     })
+    hold.aloneDone = record.offset + 1n
     stopping.throwIfAborted()
   }
-  const rest = records.slice(suspects.length)
+  const rest = records.filter(({ offset }) => offset >= hold.aloneBelow)
   if (rest.length === 0) return
   await gate.together(async () => {
     const small = { ...common, records: rest, ...(left && { left }), ...(workWithin && { workWithin }) }
