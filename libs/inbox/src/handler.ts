@@ -93,7 +93,7 @@ export function buildHandler(options: HandlerOptions): (batch: HandlerBatch) => 
     holds.set(name, hold)
     // What comes of a look begins before it, where the log has no such offset any more.
     const goesBack = first.offset < hold.next && hold.looked === null
-    if (isFirst || goesBack) Object.assign(hold, { isTaken: false, looked: null })
+    if (isFirst || goesBack) Object.assign(hold, { isTaken: false, looked: null, left: undefined })
 
     const scope: Scope = { consumer, topic, partition }
     if (!hold.isTaken) {

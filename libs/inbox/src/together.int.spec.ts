@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { type Database, type Tx, sql } from '@likewise/database'
-import { type TestDatabase, freshDatabase, openTx } from '@likewise/database/testing'
+import { type Database, type Sql, type Tx, sql } from '@likewise/database'
+import { type TestDatabase, freshDatabase, openTx, readWaiting } from '@likewise/database/testing'
 import type { LikeEvent } from '@likewise/events'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import { handleBatch } from './handle-batch.ts'
@@ -8,6 +8,7 @@ import type { InboxRecord } from './judgement.ts'
 import { type LeftMark, lockMark, readMarks } from './offsets.ts'
 import { type PieceOptions, type Together, handleTogether } from './piece.ts'
 import { replayRecords } from './replay.ts'
+import { noteStart } from './start-note.ts'
 import { dayMs, horizon, idAt, idOf, likeRecord } from './testing.ts'
 
 const topic = 'catalog-events'
@@ -55,13 +56,19 @@ const watched = (db: Database): Database => ({
   },
 })
 
+const asConsumer = (): Database => test.as('likewise_consumer')
+
 function handle(first: Given, ...others: Given[]): Promise<Together[]> {
+  return handleBy(asConsumer(), first, ...others)
+}
+
+function handleBy(db: Database, first: Given, ...others: Given[]): Promise<Together[]> {
   ways = []
   const pieceOf = ({ partition, records, left }: Given): PieceOptions => ({
     ...{ scope: { consumer, topic, partition }, records, horizon, work, workWithin },
     ...(left && { left }),
   })
-  return handleTogether(watched(test.as('likewise_consumer')), [pieceOf(first), ...others.map(pieceOf)])
+  return handleTogether(watched(db), [pieceOf(first), ...others.map(pieceOf)])
 }
 
 /** How the marks stand after a first record in each partition. */
@@ -193,3 +200,107 @@ describe('small batches on marks as this process left them', () => {
     expect([(await applied()).length, await marks()]).toEqual([1, [1]])
   })
 })
+
+describe('what is committed between the snapshot of the statement and its lock on the mark', () => {
+  const scope = () => ({ consumer, topic, partition: 0 })
+
+  /** Handles by a statement that has its snapshot when `meanwhile` begins, and looks at the mark when that has ended. */
+  async function handleLate(given: Given, meanwhile: () => Promise<unknown>): Promise<Together[]> {
+    const number = Math.floor(Math.random() * 2 ** 31)
+    const holder = await openTx(test.db)
+    await holder.tx.query(sql`select 1 as held from pg_advisory_xact_lock(${number}::int)`)
+    const late = handleBy(lateBy(asConsumer(), number), given)
+    const first = await Promise.race([late, someWait()])
+    expect(first).toBe('waits')
+    await meanwhile()
+    await holder.commit()
+    return late
+  }
+
+  async function someWait(): Promise<'waits'> {
+    while ((await readWaiting(test.db, { event: 'advisory' })).length === 0) {
+      await new Promise((resolve) => setTimeout(resolve, 10))
+    }
+    return 'waits'
+  }
+
+  it('is seen where it moved the mark: nothing is done twice, and the mark does not go back (I2)', async () => {
+    const [left] = await begin(0)
+    const [one, two, three] = [next(1), next(2), next(3)]
+    const done = await handleLate({ partition: 0, records: [one, two], left }, () =>
+      handleBatch(asConsumer(), { scope: scope(), records: [one, two, three], horizon, work }),
+    )
+    expect([ways, handled(done), await marks()]).toEqual([['statement', 'transaction'], [0], [4]])
+    expect((await applied()).slice(1).sort()).toEqual([one, two, three].map(idOf).sort())
+  })
+
+  it('is seen where it parked an earlier event of the key and moved the mark: what waits for that is not applied (I4)', async () => {
+    const [left] = await begin(0)
+    const refused = { ...next(1), value: Buffer.from('not JSON') }
+    const done = await handleLate({ partition: 0, records: [next(2)], left }, async () => {
+      const { parked } = await handleBatch(asConsumer(), {
+        ...{ scope: scope(), records: [refused], horizon, work },
+      })
+      expect(parked).toHaveLength(1)
+    })
+    expect([ways, done, await marks()]).toEqual([['statement', 'transaction'], ['apart'], [2]])
+    expect((await applied()).length).toBe(1)
+  })
+
+  it('is seen where a replay parked an earlier event of the key, which moves no mark (I4)', async () => {
+    const [begun] = await begin(0)
+    const skipped = await handle({ partition: 0, records: [next(5, 101)], left: begun })
+    const left = skipped.map((one) => (one === 'apart' ? undefined : one.left))[0]
+    const refused = { ...next(3), value: Buffer.from('not JSON') }
+    const done = await handleLate({ partition: 0, records: [next(6)], left }, async () => {
+      const replaying = { scope: scope(), records: [refused], horizon, work }
+      expect((await replayRecords(test.as('likewise_operator'), replaying)).parked).toBe(1)
+    })
+    expect([ways, done, await marks()]).toEqual([['statement', 'transaction'], ['apart'], [6]])
+    expect((await applied()).length).toBe(2)
+  })
+
+  it('does no harm where it changed the row of the mark, but neither moved nor touched it', async () => {
+    const [left] = await begin(0)
+    const record = next(1)
+    const done = await handleLate({ partition: 0, records: [record], left }, () =>
+      test.db.tx(async (tx) => {
+        await lockMark(tx, scope())
+        await noteStart(tx, scope(), { from: 1n, to: 2n, starts: 1 })
+      }),
+    )
+    expect([ways, handled(done), await marks()]).toEqual([['statement'], [1], [2]])
+    expect((await applied()).slice(1)).toEqual([idOf(record)])
+    const [noted] = await test.db.query(
+      sql`select starts from metrics.consumer_offsets where consumer = ${consumer} and started_offset is not null`,
+    )
+    expect(noted).toBeUndefined()
+  })
+
+  it('does no harm where it had the effect of the same event, under the mark of another partition (I2)', async () => {
+    const [left] = await begin(0, 1)
+    const record = next(1)
+    const done = await handleLate({ partition: 0, records: [record], left }, () =>
+      handleBatch(asConsumer(), {
+        ...{ scope: { ...scope(), partition: 1 }, records: [record], horizon, work },
+      }),
+    )
+    expect([ways, handled(done), await marks()]).toEqual([['statement'], [0], [2, 2]])
+    expect((await applied()).slice(2)).toEqual([idOf(record)])
+  })
+})
+
+/** Where the statement asks for the time, the first that it does, it waits for that lock. */
+function lateBy(db: Database, number: number): Database {
+  const clock = 'abs(extract(epoch from clock_timestamp())'
+  return {
+    ...db,
+    query: (statement: Sql) => {
+      const at = statement.strings.findIndex((text) => text.includes(clock))
+      expect(at).toBeGreaterThanOrEqual(0)
+      const wait = `length((select pg_advisory_xact_lock(${number})::text)) + ${clock}`
+      const strings = statement.strings.map((text, i) => (i === at ? text.replace(clock, wait) : text))
+      return db.query(sql(strings, ...statement.values))
+    },
+  }
+}

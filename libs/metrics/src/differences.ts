@@ -144,10 +144,13 @@ async function findSuspects(tx: Tx, { oldest, counts, days }: Foreseen): Promise
 
 const dayOf = (time: Sql): Sql => sql`date_trunc('day', ${time}, 'UTC')`
 
-/** Keeps writers of any kind out, in the order in which a batch takes the tables; readers go on. */
+/**
+ * Keeps writers of any kind out, in the order in which a batch takes the tables; readers go on. The order matters although
+ * the marks are held by then: a small batch is one statement, which takes its tables before it looks at the marks.
+ */
 export async function lockModel(tx: Tx): Promise<void> {
   await tx.execute(sql`
-    lock table metrics.product_metrics, metrics.product_like_windows, metrics.product_like_hours, metrics.product_like_days
+    lock table metrics.product_like_windows, metrics.product_like_hours, metrics.product_like_days, metrics.product_metrics
     in share row exclusive mode`)
 }
 
