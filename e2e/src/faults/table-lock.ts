@@ -16,7 +16,10 @@ export interface TableLock {
 export const lockCursors = (db: Database): Promise<TableLock> =>
   lockTable(db, 'catalog.outbox_cursors', 'outbox-relay')
 
-/** The effects of every batch wait: its ids are remembered, its mark has moved, nothing is committed. */
+/**
+ * The effects of every batch wait. Of a large one the ids are remembered and the mark has moved, nothing is committed; the one
+ * statement of a small one has not begun.
+ */
 export const lockEffects = (db: Database): Promise<TableLock> =>
   lockTable(db, 'metrics.product_metrics', 'metrics-consumer')
 

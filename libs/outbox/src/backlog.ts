@@ -1,5 +1,5 @@
 import { type Queryable, sql } from '@likewise/database'
-import { lateRows, newestCursors } from './cursors.ts'
+import { freshRows, lateRows, newestCursors } from './cursors.ts'
 import { isAlive } from './lease.ts'
 
 export interface ShardBacklog {
@@ -30,8 +30,8 @@ export async function readBacklog(db: Queryable): Promise<ShardBacklog[]> {
     cross join lateral (
       select count(*) as pending, min(created_at) as oldest
       from (
-        select seq, xid, created_at from catalog.outbox_events
-        where shard = lease.shard and xid >= pg_snapshot_xmax(cursor.published_snapshot)
+        select seq, xid, created_at
+        from ${freshRows(sql`lease.shard`, { from: sql`cursor.published_snapshot`, to: sql`pg_current_snapshot()` })} as rows
         union all
         select seq, xid, created_at from ${lateRows(sql`lease.shard`, sql`cursor.published_snapshot`)} as rows
       ) as since

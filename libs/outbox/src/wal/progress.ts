@@ -1,5 +1,5 @@
 import { type Queryable, type Sql, lsnText, parseLsn, sql } from '@likewise/database'
-import { heldCursors, isPastKeeping, lateRows, newestCursors } from '../cursors.ts'
+import { freshRows, heldCursors, isPastKeeping, lateRows, newestCursors } from '../cursors.ts'
 import { publicationOk } from './slot.ts'
 
 /**
@@ -94,9 +94,7 @@ export async function isPublishedUpTo(db: Queryable, snapshot: string): Promise<
     select from ${newestCursors} as cursor
     where exists (
       select from (
-        select seq, xid from catalog.outbox_events
-        where shard = cursor.shard and xid >= pg_snapshot_xmax(cursor.published_snapshot)
-          and xid < pg_snapshot_xmax(${snapshot}::pg_snapshot)
+        select seq, xid from ${freshRows(sql`cursor.shard`, { from: sql`cursor.published_snapshot`, to: sql`${snapshot}::pg_snapshot` })} as rows
         union all
         select seq, xid from ${lateRows(sql`cursor.shard`, sql`cursor.published_snapshot`)} as rows
       ) as since
