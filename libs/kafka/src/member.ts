@@ -1,10 +1,11 @@
-import { once } from 'node:events'
+import { setMaxListeners } from 'node:events'
 import type { Consumer } from 'kafkajs'
 import { type Failure, pause } from '@likewise/service'
 import { type BatchWork, handleIncoming } from './batch.ts'
 import { type KafkaOptions, buildKafka } from './client.ts'
 import { type Commits, buildCommits } from './commits.ts'
 import { kafkaFailure } from './failure.ts'
+import { orGone } from './or-gone.ts'
 import { type Sockets, keepSockets } from './sockets.ts'
 
 // A member that died is replaced after 10 s (Kafka's default of 45 s is how long its partitions would stand still).
@@ -68,7 +69,7 @@ export function runMember(
   let end: (error?: unknown) => void = () => undefined
   const over = new Promise<unknown>((resolve) => (end = resolve))
   const gone = new AbortController()
-  const letGo = once(gone.signal, 'abort').then(() => undefined)
+  setMaxListeners(0, gone.signal) // each batch in hand listens
   const hands = countHands()
   const commits = buildCommits(options.topic)
   let left = false
@@ -102,7 +103,7 @@ export function runMember(
       eachBatch: (payload) => {
         const isFirst = sight.isFirst(payload.batch.partition)
         const place = { isFirst, heartbeatIntervalMs, consumer, commits }
-        return hands.hold(() => Promise.race([letGo, handleIncoming(told, payload, place)]))
+        return hands.hold(() => orGone(gone.signal, handleIncoming(told, payload, place)))
       },
     })
     joining = false

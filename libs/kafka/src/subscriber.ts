@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { Failure, type Telemetry, backoffMs, pause } from '@likewise/service'
 import type { BatchWork, IncomingBatch } from './batch.ts'
 import type { KafkaOptions } from './client.ts'
@@ -51,6 +52,7 @@ const restartsMax = 3
 export function subscribe(options: SubscriberOptions): Subscriber {
   const { log } = options
   const stopping = new AbortController()
+  setMaxListeners(0, stopping.signal) // each batch that waits an outage out listens
   const progress = buildProgress()
   const telemetry = subscriberTelemetry(options.telemetry)
   const positions = buildLogPositions(options)

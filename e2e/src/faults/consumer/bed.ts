@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { mkdtemp } from 'node:fs/promises'
+import { mkdtemp, readFile } from 'node:fs/promises'
 import { platform, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Database } from '@likewise/database'
@@ -99,9 +99,18 @@ export async function makeConsumerBed(options: BedOptions): Promise<ConsumerBed>
       for (const { process } of consumers) if (!process.hasExited()) await process.stop('SIGKILL', 0)
       await Promise.all(publishers.map((publisher) => publisher.stop()))
       await database.drop()
+      const warnings = await Promise.all(consumers.map(({ logFile }) => readWarnings(logFile)))
       await removeHome(home)
+      if (warnings.flat().length > 0)
+        throw new Error(`A consumer's Node warned: ${warnings.flat().join('; ')}`)
     },
   }
+}
+
+/** What Node itself has to say of a process, such as listeners that pile up. */
+async function readWarnings(logFile: string): Promise<string[]> {
+  const text = await readFile(logFile, 'utf8')
+  return text.split('\n').filter((line) => /^\(node:\d+\) .*Warning/.test(line))
 }
 
 /** Anew, whatever was on them. */
