@@ -43,23 +43,25 @@ export const asynchronousCommit: Patch = {
 /** Events are remembered and the offset is marked, and the work is done afterwards. */
 export const rememberFirst: Patch = {
   file: 'libs/inbox/dist/piece.js',
-  from: 'await work(tx, taken);',
-  to: 'setImmediate(() => void db.tx((later) => work(later, taken)));',
+  from: 'const taken = await take(db, pieces[0].scope, { ...wanted, on: { marks, nowMs }, workWithin });',
+  to: `const taken = await take(db, pieces[0].scope, { ...wanted, on: { marks, nowMs } });
+    if (taken !== 'blocked') setImmediate(() => void db.tx((later) => pieces[0].work(later, taken.fresh)));`,
 }
 
 /** The offset is marked first, then events are remembered and the work is done. */
 export const markFirst: Patch = {
   file: 'libs/inbox/dist/piece.js',
-  from: 'const taken = goals.length === 0 ? [] : await take(tx, scope, { events, keys: keysOf(judged), goals });',
-  to: `const taken = goals.length === 0 ? [] : await take(tx, scope, { events: [], keys: keysOf(judged), goals });
-        setImmediate(() => void db.tx(async (later) => work(later, await take(later, scope, { events, keys: [], goals: [] }))));`,
+  from: 'const taken = await take(db, pieces[0].scope, { ...wanted, on: { marks, nowMs }, workWithin });',
+  to: `const taken = await take(db, pieces[0].scope, { ...wanted, events: [], on: { marks, nowMs } });
+    if (taken !== 'blocked') setImmediate(() => void db.tx(async (later) =>
+      pieces[0].work(later, (await take(later, pieces[0].scope, { events: wanted.events, keys: [], goals: [] })).fresh)));`,
 }
 
 /** That an event was handled before is not looked at. */
 export const noMemory: Patch = {
-  file: 'libs/inbox/dist/handle-once.js',
-  from: 'return events.filter(({ id }) => left.delete(id.toLowerCase()));',
-  to: 'return [...events];',
+  file: 'libs/metrics/dist/apply.js',
+  from: 'join fresh using (event_id)',
+  to: '',
 }
 
 /** Where the group has no offset, reading starts at the end. */
