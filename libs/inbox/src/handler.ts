@@ -190,7 +190,9 @@ async function handleRecords(context: Context, scope: Scope, { batch, hold }: He
     }
     log.debug({ partition, ...outcome, parked: outcome.parked.length }, 'batch handled')
   }
-  const suspects = records.filter(({ offset }) => offset < hold.aloneBelow && offset >= hold.aloneDone)
+  const { aloneBelow: below, aloneDone: from } = hold
+  const isSuspect = ({ offset }: InboxRecord): boolean => offset >= from && offset < below
+  const suspects = records.filter(isSuspect)
   if (suspects.length > 1) log.warn({ ...scope, count: suspects.length }, 'a process ended in this batch: its records are handled one by one') // prettier-ignore
   for (const record of suspects) {
     await gate.alone(async () => {
@@ -209,7 +211,7 @@ async function handleRecords(context: Context, scope: Scope, { batch, hold }: He
     hold.aloneDone = record.offset + 1n
     stopping.throwIfAborted()
   }
-  const rest = records.filter(({ offset }) => offset >= hold.aloneBelow)
+  const rest = records.filter((record) => !isSuspect(record))
   if (rest.length === 0) return
   await gate.together(async () => {
     const small = { ...common, records: rest, ...(left && { left }), ...(workWithin && { workWithin }) }
