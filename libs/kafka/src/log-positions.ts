@@ -12,6 +12,7 @@ import { type Sockets, keepSockets } from './sockets.ts'
 export function buildLogPositions(options: KafkaOptions & { topic: string; groupId: string }) {
   const { topic, groupId, requestTimeoutMs } = options
   let open: { admin: Admin; sockets: Sockets } | undefined
+  let over = false
 
   async function connect(): Promise<Admin> {
     if (open) return open.admin
@@ -36,7 +37,7 @@ export function buildLogPositions(options: KafkaOptions & { topic: string; group
     })
   }
 
-  async function stop(): Promise<void> {
+  async function close(): Promise<void> {
     const last = open
     open = undefined
     last?.sockets.destroy()
@@ -45,6 +46,8 @@ export function buildLogPositions(options: KafkaOptions & { topic: string; group
 
   return {
     async read(): Promise<LogPosition[]> {
+      // Whoever asks at the very end would open a connection that nobody closes.
+      if (over) throw new Failure('BROKER_UNAVAILABLE', 'Nothing is asked any more: this client was stopped.')
       try {
         return await within(
           2 * requestTimeoutMs,
@@ -52,11 +55,15 @@ export function buildLogPositions(options: KafkaOptions & { topic: string; group
           () => new Failure('BROKER_UNAVAILABLE', 'Kafka does not tell the ends of the log in time.'),
         )
       } catch (error) {
-        void stop()
+        void close()
         throw kafkaFailure(error)
       }
     },
-    stop,
+    /** For good. */
+    stop(): Promise<void> {
+      over = true
+      return close()
+    },
   }
 }
 
