@@ -140,15 +140,12 @@ export const tellFresh = (events: readonly Identified[]): Sql => sql`
 /** The events whose ids are new, of each id the first, in the order given. */
 export function freshOf<E extends Identified>(events: readonly E[], told: FreshTold | undefined): E[] {
   const all = distinctIds(events)
-  const left = told?.freshCount === all.size ? all : new Set(told?.freshIds ?? [])
-  return events.filter(({ id }) => left.delete(id.toLowerCase()))
+  return eachOnce(events, told?.freshCount === all.size ? all : new Set(told?.freshIds ?? []))
 }
 
-/** Of each id the first, in the order given. */
-export function eachOnce<E extends Identified>(events: readonly E[]): E[] {
-  const left = distinctIds(events)
-  return events.filter(({ id }) => left.delete(id.toLowerCase()))
-}
+/** Of each id the first, in the order given; of `left` only, where told, which is emptied. */
+export const eachOnce = <E extends Identified>(events: readonly E[], left = distinctIds(events)): E[] =>
+  events.filter(({ id }) => left.delete(id.toLowerCase()))
 
 interface Identified {
   readonly id: string
